@@ -1,0 +1,135 @@
+"""Strings and objects that several payloads share, each checked as far as it goes without keys,
+network or clock. Patterns run in pydantic's linear-time engine and end in `\\z`, so a trailing
+newline never passes.
+"""
+
+import math
+import re
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+MAX_JSON_DEPTH = 64
+MAX_URL_CHARS = 2_048
+MAX_DID_CHARS = 2_048
+
+
+class Payload(BaseModel):
+    """A closed model with the camelCase names of the wire and no others."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+
+OrganizationId = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")
+]
+"""The tenant a job belongs to: 1..256 characters, no control characters."""
+
+UserId = OrganizationId
+"""Who submitted it, with the same bounds."""
+
+_DID = r"did:[a-z0-9]+:(?:(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})*:)*(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})+"
+
+Did = Annotated[str, StringConstraints(max_length=MAX_DID_CHARS, pattern=rf"^{_DID}\z")]
+"""A DID by the syntax of DID Core 3.1; no path, query or fragment. The method is not judged."""
+
+_DATE_TIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00)"
+)
+
+
+def _real_date_time(value: str) -> str:
+    if _DATE_TIME.fullmatch(value) is None:
+        raise ValueError("must be an RFC 3339 date and time with offset, as 2030-01-31T00:00:00Z")
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"is not a date and time that exists: {error}") from None
+    return value
+
+
+DateTimeStamp = Annotated[
+    str, StringConstraints(max_length=64, strict=True), AfterValidator(_real_date_time)
+]
+"""A calendar moment in the intersection of RFC 3339 and xsd:dateTimeStamp: the offset is required
+(up to 14:00), `T` and `Z` are upper-case, no leap second. Kept as it was written."""
+
+_PRINTABLE = re.compile(r"[!-~]+")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
+
+
+def _web_url(value: str) -> str:
+    # Before parsing: urlsplit drops tabs and line ends, so it would judge another string.
+    if _PRINTABLE.fullmatch(value) is None or "\\" in value:
+        raise ValueError("must be printable ASCII without spaces or backslashes")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must start with https:// or http://")
+    if "@" in parts.netloc:
+        raise ValueError("must not carry a user name or password")
+    host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
+    if _HOST.fullmatch(host.removesuffix(":")) is None or len(host) > 255:
+        raise ValueError("must name a host")
+    if port == 0:
+        raise ValueError("must not use port 0")
+    if "#" in value:
+        raise ValueError("must not have a fragment")
+    return value
+
+
+WebUrl = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_URL_CHARS, strict=True),
+    AfterValidator(_web_url),
+]
+"""An absolute http(s) URL with a host, without user information or fragment, at most 2048
+characters. Only its shape is judged; whether the address may be dialled is decided at the socket.
+"""
+
+
+def _plain(value: Any, room: int) -> None:
+    """Raise unless `value` is JSON nested at most `room` levels deep."""
+    if room < 0:
+        raise ValueError(f"must not nest deeper than {MAX_JSON_DEPTH} levels")
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if type(name) is not str:
+                raise ValueError("must be JSON: member names are strings")
+            name.encode()
+            _plain(member, room - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _plain(item, room - 1)
+    else:
+        _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("must be JSON: NaN and infinity are not numbers there")
+    elif value is not None and not isinstance(value, int):
+        raise ValueError(f"must be JSON, which has no {type(value).__name__}")
+
+
+def _json_object(value: Any) -> Any:
+    if isinstance(value, dict):
+        try:
+            _plain(value, MAX_JSON_DEPTH)
+        except UnicodeEncodeError:
+            raise ValueError("must be Unicode text: it holds half of a surrogate pair") from None
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
+"""An object of plain JSON: string names, finite numbers, whole characters, at most 64 levels."""

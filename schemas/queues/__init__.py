@@ -1,0 +1,1 @@
+"""The queues the product ships: one file each, with payload, result and `SPEC`."""

@@ -1,0 +1,61 @@
+"""webhooks: deliver an event to an HTTP endpoint, with retries."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, StringConstraints
+
+from schemas.fields import JsonObject, OrganizationId, Payload, WebUrl
+from schemas.job import Backoff, JobOptions
+from schemas.spec import CallbackEvents, QueueSpec
+
+MAX_HEADERS = 32
+MAX_HEADER_VALUE_CHARS = 4_096
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_VALUE = re.compile(r"[ -~]*")
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MAX_HEADERS:
+        raise ValueError(f"must not hold more than {MAX_HEADERS} headers")
+    seen: set[str] = set()
+    for name, text in value.items():
+        if _TOKEN.fullmatch(name) is None:
+            raise ValueError(f"{name[:40]!r} is not a header name (RFC 9110 token)")
+        if name.lower() in seen:
+            raise ValueError(f"{name} is there twice, in different case")
+        seen.add(name.lower())
+        if len(text) > MAX_HEADER_VALUE_CHARS or _VALUE.fullmatch(text) is None:
+            raise ValueError(f"{name} must be printable ASCII of at most 4096 characters")
+    return value
+
+
+class Webhook(Payload):
+    """What a webhooks job carries. The body of the request is `payload` as JSON; GET has none."""
+
+    url: WebUrl
+    method: Literal["GET", "POST", "PUT", "PATCH"]
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] | None = None
+    """At most 32, names unique whatever their case, values printable ASCII."""
+    payload: JsonObject
+    event: Annotated[
+        str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")
+    ]
+    organization_id: OrganizationId
+
+
+def events(_payload: Mapping[str, Any]) -> CallbackEvents:
+    """The callback events of a delivery."""
+    return CallbackEvents(completed="webhook.delivered", failed="webhook.failed")
+
+
+SPEC = QueueSpec(
+    name="webhooks",
+    payload=Webhook,
+    description="Deliver webhooks",
+    # Jitter keeps a receiver that comes back from being hit by all of its deliveries at once.
+    defaults=JobOptions(attempts=3, backoff=Backoff(type="exponential", delay=2_000, jitter=0.2)),
+    events=events,
+)
