@@ -1,0 +1,106 @@
+"""Request bodies: bounded in size and time, and JSON of which nothing can get lost.
+
+Python's JSON readers quietly drop what JSON allows and a store cannot keep: the first of two
+equal members, digits of an integer beyond 64 bits. A submission that means something else than
+its sender wrote is worse than a refused one, so such documents are refused (RFC 8259 section 4
+and 6 leave both open; RFC 7493 forbids them).
+"""
+
+import asyncio
+import json
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from gateway.errors import BodyTooBig, EncodedBody, MalformedBody, NotJson, SlowBody
+from gateway.keys import SETTINGS
+
+DEPTH_MAX = 64
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+_INT_DIGITS_MAX = 20
+
+
+class Empty:
+    """The type of `EMPTY`."""
+
+
+EMPTY: Final = Empty()
+"""What `read_json` answers for a request without a body."""
+
+
+async def read_json(request: web.Request) -> Any:
+    """The document in the body, or `EMPTY`.
+
+    Raises SlowBody, BodyTooBig, NotJson, EncodedBody, MalformedBody.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise EncodedBody("Send the body without Content-Encoding.")
+    if not request.can_read_body:
+        return EMPTY
+    if request.content_type != "application/json":
+        raise NotJson("Send the body with Content-Type: application/json.")
+    timeout_s = request.app[SETTINGS].body_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _collect(request)
+    except TimeoutError:
+        raise SlowBody(f"The body must arrive within {timeout_s:g} seconds.") from None
+    return parse(body) if body else EMPTY
+
+
+async def _collect(request: web.Request) -> bytes:
+    """The whole body; an array may be longer than anything else."""
+    settings = request.app[SETTINGS]
+    declared = request.content_length or 0
+    body = bytearray()
+    while not request.content.at_eof():
+        body += await request.content.readany()
+        is_array = body[:64].lstrip().startswith(b"[")
+        limit = settings.bulk_limit_bytes if is_array else settings.body_limit_bytes
+        if max(len(body), declared) > limit:
+            raise BodyTooBig(f"The body may be {limit} bytes long.")
+    return bytes(body)
+
+
+def parse(body: bytes) -> Any:
+    """Strict JSON: UTF-8, no NaN, depth <= 64, no duplicate members, 64-bit integers."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"The body is not JSON: {error}.") from None
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
+        raise MalformedBody(f"The body is nested deeper than {DEPTH_MAX} levels.")
+    # Most clients write compact JSON. If it comes out again byte for byte, nothing got lost,
+    # and the careful reader, several times slower, is not needed.
+    if orjson.dumps(value) != body:
+        json.loads(body, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_long)
+    return value
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Level by level, because recursion is what a depth bomb aims at."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise MalformedBody(f"The member {json.dumps(name[:64])} occurs twice in one object.")
+        seen.add(name)
+
+
+def _refuse_long(digits: str) -> None:
+    if len(digits) > _INT_DIGITS_MAX or not INT_MIN <= int(digits) <= INT_MAX:
+        raise MalformedBody("An integer is beyond 64 bits; send it as a string.")

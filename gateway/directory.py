@@ -1,0 +1,132 @@
+"""Which queues exist, and how their payloads are checked."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import ValidationError as SchemaMismatch
+from jsonschema.protocols import Validator
+from jsonschema.validators import Draft202012Validator, validator_for
+from pydantic import TypeAdapter, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from gateway.errors import QueueNotFound
+from schemas.job import QueueName
+from schemas.spec import QueueSpec, catalog
+from streams import Queue, Redis, queue_names
+
+logger = logging.getLogger(__name__)
+
+FRESH_S = 2.0
+_NAME = TypeAdapter(QueueName)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One known queue."""
+
+    name: str
+    queue: Queue
+    spec: QueueSpec | None = None
+    """The product's own queues: the engine checks their payloads by this."""
+    schema: dict[str, Any] | None = None
+    checker: Validator | None = None
+    """Custom queues that registered a JSON Schema: the gateway checks by this."""
+
+    def mismatches(self, data: dict[str, Any]) -> list[SchemaMismatch]:
+        """What the registered JSON Schema has against `data`.
+
+        A schema that cannot be followed to its end (a reference to nowhere or to itself) has
+        nothing against anything: its author's mistake must not close the queue.
+        """
+        if self.checker is None:
+            return []
+        try:
+            return list(self.checker.iter_errors(data))
+        except (Unresolvable, RecursionError) as error:
+            logger.warning("queue %s: its schema cannot be followed: %s", self.name, error)
+            return []
+
+
+class Directory:
+    """The product's queues, and those that custom workers and producers registered in Redis.
+
+    The latter are read at most every 2 s, and once more before a name is called unknown: a
+    queue can be used as soon as its worker has registered it.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._product = {
+            name: Listed(name, Queue(spec, redis), spec) for name, spec in catalog().items()
+        }
+        self._custom: dict[str, Listed] = {}
+        self._read_at_s = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def all(self) -> Mapping[str, Listed]:
+        """Every known queue by name."""
+        await self._read_since(_now_s() - FRESH_S)
+        return self._product | self._custom
+
+    async def find(self, name: str) -> Listed:
+        """The queue called `name`, or QueueNotFound. Product queues are found without Redis."""
+        if listed := self._product.get(name):
+            return listed
+        if _is_name(name):
+            asked_at_s = _now_s()
+            for oldest_s in (asked_at_s - FRESH_S, asked_at_s):
+                await self._read_since(oldest_s)
+                if listed := self._custom.get(name):
+                    return listed
+        raise QueueNotFound(f"No queue is called {name[:64]!r}.")
+
+    async def _read_since(self, oldest_s: float) -> None:
+        """Read again unless what we have was read after `oldest_s`; callers share one read."""
+        async with self._reading:
+            if self._read_at_s >= oldest_s:
+                return
+            started_s = _now_s()
+            names = await queue_names(self._redis)
+            self._custom = {
+                name: self._list(name, schema)
+                for name, schema in names.items()
+                if name not in self._product
+            }
+            self._read_at_s = started_s
+
+    def _list(self, name: str, schema: dict[str, Any] | None) -> Listed:
+        known = self._custom.get(name)
+        if known is not None and known.schema == schema:
+            return known
+        return Listed(name, Queue(name, self._redis), None, schema, _checker(name, schema))
+
+
+def _checker(name: str, schema: dict[str, Any] | None) -> Validator | None:
+    """Compiled once per schema. One that is no schema checks nothing, and says so in the log."""
+    if schema is None:
+        return None
+    cls = validator_for(schema, default=Draft202012Validator)
+    try:
+        cls.check_schema(schema)
+    except SchemaError as error:
+        logger.warning("queue %s: its schema is not a JSON Schema: %s", name, error.message)
+        return None
+    # An empty registry: a schema from Redis must not make the gateway fetch addresses.
+    return cls(schema, registry=Registry())
+
+
+def _is_name(name: str) -> bool:
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

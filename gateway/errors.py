@@ -1,0 +1,265 @@
+"""From an exception to an RFC 9457 problem: one dictionary, one middleware.
+
+Every 4xx and 5xx leaves as `application/problem+json` with type, title, status, detail,
+instance, success (false), code, errors [{pointer, detail}] and requestId. What the engine or
+Redis said is logged, never sent: only exceptions whose words are written for clients may speak.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from secrets import token_hex
+from types import MappingProxyType
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiohttp.web_protocol import RequestPayloadError
+
+from gateway.keys import LIFE, REQUEST_ID
+from streams import errors as engine
+
+logger = logging.getLogger(__name__)
+
+TYPE_PREFIX = "urn:credstream:problem:"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong at one place of the submitted document."""
+
+    pointer: str
+    """RFC 6901 pointer into the body; for query parameters `/<name>`."""
+    detail: str
+
+
+class Refusal(Exception):
+    """A request the gateway itself turns down; its text is for the client."""
+
+    def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class NotHttp(Refusal):
+    """Bytes that are no HTTP request."""
+
+
+class MalformedBody(Refusal):
+    """Not the JSON we accept (bounded, no duplicate members, numbers that can be kept)."""
+
+
+class BadQuery(Refusal):
+    """A query parameter that is unknown or out of range."""
+
+
+class ForeignHost(Refusal):
+    """A Host that does not name this machine: DNS rebinding looks like this."""
+
+
+class CrossSite(Refusal):
+    """A browser acting for another site."""
+
+
+class QueueNotFound(Refusal):
+    """No product queue and no registered custom queue has this name."""
+
+
+class JobNotFound(Refusal):
+    """No such job in this queue."""
+
+
+class SlowBody(Refusal):
+    """The body did not arrive in time."""
+
+
+class BodyTooBig(Refusal):
+    """The body is above the limit."""
+
+
+class NotJson(Refusal):
+    """A body with another media type."""
+
+
+class EncodedBody(Refusal):
+    """A compressed body."""
+
+
+class InvalidJob(Refusal):
+    """The document is JSON, but not a job (or jobs) this queue takes."""
+
+
+class InvalidRequest(Refusal):
+    """The document is JSON, but not what this endpoint takes."""
+
+
+class NotReady(Refusal):
+    """This gateway should get no traffic now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one class of exceptions is told to clients."""
+
+    status: int
+    code: str
+    title: str
+    detail: str | None = None
+    """Fixed words; None lets the exception speak, which must then be written for clients."""
+
+
+KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
+    {
+        NotHttp: Kind(400, "bad_request", "The request cannot be read"),
+        MalformedBody: Kind(400, "malformed_body", "The body is not acceptable JSON"),
+        RequestPayloadError: Kind(
+            400, "malformed_body", "The body is broken", "The request body is not well-formed HTTP."
+        ),
+        BadQuery: Kind(400, "invalid_query", "A query parameter is not valid"),
+        engine.BadPage: Kind(
+            400,
+            "page_too_deep",
+            "The page lies too deep",
+            "Pages reach 10000 jobs deep; narrow the search or clean the queue.",
+        ),
+        ForeignHost: Kind(403, "host_not_allowed", "This Host is not served"),
+        CrossSite: Kind(403, "cross_site", "Cross-site requests are refused"),
+        QueueNotFound: Kind(404, "queue_not_found", "There is no such queue"),
+        JobNotFound: Kind(404, "job_not_found", "There is no such job"),
+        engine.NotFound: Kind(
+            404, "job_not_found", "There is no such job", "The queue holds no job with this id."
+        ),
+        web.HTTPNotFound: Kind(
+            404, "path_not_found", "There is nothing here", "No endpoint has this path."
+        ),
+        web.HTTPMethodNotAllowed: Kind(
+            405,
+            "method_not_allowed",
+            "The method is not allowed",
+            "This path exists, but not for this method; see Allow.",
+        ),
+        SlowBody: Kind(408, "body_timeout", "The body took too long"),
+        engine.WrongState: Kind(409, "wrong_state", "The job is in another state"),
+        BodyTooBig: Kind(413, "body_too_large", "The body is too large"),
+        engine.TooBig: Kind(
+            413,
+            "payload_too_large",
+            "The job is too large",
+            "The data of a job is above the limit.",
+        ),
+        NotJson: Kind(415, "unsupported_media_type", "The body must be JSON"),
+        EncodedBody: Kind(415, "unsupported_encoding", "Encoded bodies are not accepted"),
+        web.HTTPExpectationFailed: Kind(
+            417, "expectation_failed", "The expectation is unknown", "Only 100-continue is known."
+        ),
+        InvalidJob: Kind(422, "invalid_job", "The job does not fit"),
+        InvalidRequest: Kind(422, "invalid_request", "The request does not fit"),
+        NotReady: Kind(503, "not_ready", "Not ready"),
+        engine.Full: Kind(
+            503,
+            "storage_full",
+            "The storage is full",
+            "Submissions are refused until there is room; nothing was queued.",
+        ),
+        engine.Unavailable: Kind(
+            503,
+            "storage_unavailable",
+            "The storage is not available",
+            "The storage cannot be reached now; nothing is known to be stored. Try again.",
+        ),
+    }
+)
+UNEXPECTED = Kind(
+    500,
+    "internal_error",
+    "Something went wrong here",
+    "The request failed for a reason of ours; quote the requestId when you report it.",
+)
+
+
+def kind_of(error: BaseException) -> Kind:
+    """The entry of the nearest class; HTTP errors without one are told by their status."""
+    for cls in type(error).__mro__:
+        if cls in KINDS:
+            return KINDS[cls]
+    if isinstance(error, web.HTTPException) and error.status >= HTTPStatus.BAD_REQUEST:
+        return bare(error.status)
+    return UNEXPECTED
+
+
+def bare(status: int) -> Kind:
+    """A kind for a status that has no class of ours."""
+    phrase = HTTPStatus(status).phrase
+    return Kind(status, phrase.lower().replace(" ", "_"), phrase, f"{phrase}.")
+
+
+def problem(
+    kind: Kind, *, instance: str, request_id: str, error: BaseException | None = None
+) -> web.Response:
+    """The response that tells `kind`; `error` adds its faults, Allow and Retry-After."""
+    body = {
+        "type": TYPE_PREFIX + kind.code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.detail or str(error),
+        "instance": instance,
+        "success": False,
+        "code": kind.code,
+        "errors": [asdict(fault) for fault in error.faults] if isinstance(error, Refusal) else [],
+        "requestId": request_id,
+    }
+    response = web.Response(
+        status=kind.status, body=orjson.dumps(body), content_type="application/problem+json"
+    )
+    stamp(response, request_id)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = error.headers["Allow"]
+    if isinstance(error, engine.Unavailable):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_ms / 1_000))
+    if isinstance(error, SlowBody | BodyTooBig):
+        response.force_close()
+    return response
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """The client's X-Request-Id if it is a plain word, else a new one (it goes into logs)."""
+    offered = request.headers.get("X-Request-Id", "")
+    return offered if _REQUEST_ID.fullmatch(offered) else token_hex(8)
+
+
+def stamp(response: web.StreamResponse, request_id: str) -> None:
+    """The headers of every response. Which server software runs here is nobody's business."""
+    headers = response.headers
+    headers["X-Request-Id"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Server"] = "credstream"
+
+
+def tell(request: web.BaseRequest, error: BaseException, request_id: str) -> web.Response:
+    """The problem for `error`; what clients must not see is logged under the request id."""
+    kind = kind_of(error)
+    if kind is UNEXPECTED:
+        logger.error("request %s failed", request_id, exc_info=error)
+    elif kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("request %s refused: %s: %s", request_id, kind.code, error)
+    return problem(kind, instance=request.rel_url.raw_path, request_id=request_id, error=error)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Outermost: gives the request its id, and every error the shape of a problem."""
+    request_id = request[REQUEST_ID] = request_id_of(request)
+    try:
+        response = await handler(request)
+    except Exception as error:
+        if request.transport is None:  # the client has left: nobody to tell
+            raise
+        response = tell(request, error, request_id)
+    stamp(response, request_id)
+    if request.app[LIFE].draining:
+        response.force_close()
+    return response

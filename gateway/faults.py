@@ -1,0 +1,77 @@
+"""Pointers (RFC 6901) to what is wrong in a submitted document."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jsonschema.exceptions import ValidationError as SchemaMismatch
+from pydantic import ValidationError
+
+from gateway.errors import Fault
+
+DETAIL_MAX_CHARS = 300
+PLAIN_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known member",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be an array",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+}
+"""Instead of pydantic's words where those speak of Python to somebody who wrote JSON."""
+Path = Sequence[str | int]
+
+
+def of_model(error: ValidationError, document: Any, prefix: Path = ()) -> list[Fault]:
+    """The faults pydantic found in `document`, which lies at `prefix` in the body."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return _distinct(
+        Fault(
+            pointer([*prefix, *_place(one["loc"], document, one["type"] == "missing")]),
+            _words(one["type"], one["msg"]),
+        )
+        for one in found
+    )
+
+
+def of_schema(errors: Iterable[SchemaMismatch], prefix: Path = ()) -> list[Fault]:
+    """The faults a JSON Schema found in the value that lies at `prefix` in the body."""
+    return _distinct(
+        Fault(pointer([*prefix, *error.absolute_path]), error.message[:DETAIL_MAX_CHARS])
+        for error in errors
+    )
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """`["data", "a/b", 0]` -> `/data/a~1b/0`."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _place(loc: Path, document: Any, missing: bool) -> list[str | int]:
+    """`loc` without the steps that are no places: pydantic also names the branches of unions.
+
+    A missing member is pointed at where it should be.
+    """
+    path: list[str | int] = []
+    for number, part in enumerate(loc, start=1):
+        if _has(document, part):
+            document = document[part]
+        elif not (missing and number == len(loc)):
+            continue
+        path.append(part)
+    return path
+
+
+def _has(document: Any, part: str | int) -> bool:
+    if isinstance(document, list):
+        return isinstance(part, int) and part < len(document)
+    return isinstance(document, dict) and part in document
+
+
+def _words(kind: str, message: str) -> str:
+    plain = PLAIN_WORDS.get(kind) or message.removeprefix("Value error, ")
+    return plain[:DETAIL_MAX_CHARS]
+
+
+def _distinct(faults: Iterable[Fault]) -> list[Fault]:
+    return list(dict.fromkeys(faults))

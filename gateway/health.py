@@ -1,0 +1,35 @@
+"""Probes and the front door."""
+
+import asyncio
+
+from aiohttp import web
+
+from gateway.errors import NotReady
+from gateway.keys import LIFE, REDIS
+from gateway.shapes import envelope
+from streams import errors as engine
+
+READY_TIMEOUT_S = 1.0
+
+
+async def livez(_request: web.Request) -> web.Response:
+    """GET /livez: 200 while the event loop turns, whatever Redis does."""
+    return envelope({"status": "alive"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """GET /readyz: 200 when Redis takes writes and we are not shutting down, else 503."""
+    if request.app[LIFE].draining:
+        raise NotReady("Shutting down.")
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            await request.app[REDIS].ping()
+    except (engine.Unavailable, TimeoutError):
+        raise NotReady("The storage does not take writes.") from None
+    return envelope({"status": "ready"})
+
+
+async def index(_request: web.Request) -> web.Response:
+    """GET /: where to go from here."""
+    links = {"stats": "/queue/stats", "live": "/livez", "ready": "/readyz"}
+    return envelope({"service": "credstream", "links": links})

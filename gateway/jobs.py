@@ -1,0 +1,81 @@
+"""Single jobs: submit, look up, retry, cancel, remove, read the log."""
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from gateway.body import EMPTY, read_json
+from gateway.directory import Listed
+from gateway.errors import Fault, InvalidJob, JobNotFound, MalformedBody
+from gateway.keys import DIRECTORY, SETTINGS
+from gateway.shapes import envelope
+from gateway.submit import submit_many, submit_one
+
+
+async def add(request: web.Request) -> web.Response:
+    """POST /queue/{name}/jobs: one job or an array. 202; 200 when it was all there already."""
+    listed = await _queue(request)
+    body = await read_json(request)
+    if body is EMPTY:
+        raise MalformedBody("The body is empty; send a job or an array of jobs.")
+    if isinstance(body, list):
+        _check_count(len(body), request.app[SETTINGS].bulk_jobs_max)
+        receipts = await submit_many(listed, body)
+        return envelope(receipts, 200 if all(r["deduplicated"] for r in receipts) else 202)
+    receipt = await submit_one(listed, body)
+    location = f"/queue/{listed.name}/job/{quote(receipt['id'], safe='')}"
+    return envelope(receipt, 200 if receipt["deduplicated"] else 202, {"Location": location})
+
+
+async def show(request: web.Request) -> web.Response:
+    """GET /queue/{name}/job/{id}: the job with its state, result or failure."""
+    listed, job_id = await _job(request)
+    job = await listed.queue.get(job_id)
+    if job is None:
+        raise JobNotFound("The queue holds no job with this id.")
+    return envelope(job.model_dump(by_alias=True))
+
+
+async def retry(request: web.Request) -> web.Response:
+    """POST /queue/{name}/job/{id}/retry: a failed job runs again, with a new budget."""
+    listed, job_id = await _job(request)
+    state = await listed.queue.revive(job_id)
+    return envelope({"id": job_id, "queue": listed.name, "state": state})
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """POST /queue/{name}/job/{id}/cancel: 200 it will not run, 202 its worker was told."""
+    listed, job_id = await _job(request)
+    word = await listed.queue.cancel(job_id)
+    status = 202 if word == "cancelling" else 200
+    return envelope({"id": job_id, "queue": listed.name, "outcome": word}, status)
+
+
+async def remove(request: web.Request) -> web.Response:
+    """DELETE /queue/{name}/job/{id}: gone, whatever its state unless it is active."""
+    listed, job_id = await _job(request)
+    await listed.queue.remove(job_id)
+    return envelope({"id": job_id, "queue": listed.name, "removed": True})
+
+
+async def logs(request: web.Request) -> web.Response:
+    """GET /queue/{name}/job/{id}/logs: the lines its handler wrote, oldest first."""
+    listed, job_id = await _job(request)
+    lines = await listed.queue.logs(job_id)
+    if not lines and await listed.queue.get(job_id) is None:
+        raise JobNotFound("The queue holds no job with this id.")
+    return envelope({"id": job_id, "queue": listed.name, "logs": lines, "count": len(lines)})
+
+
+async def _queue(request: web.Request) -> Listed:
+    return await request.app[DIRECTORY].find(request.match_info["name"])
+
+
+async def _job(request: web.Request) -> tuple[Listed, str]:
+    return await _queue(request), request.match_info["id"]
+
+
+def _check_count(count: int, most: int) -> None:
+    if count > most:
+        fault = Fault("", f"{count} jobs; one array may hold {most}")
+        raise InvalidJob("Nothing was queued: too many jobs in one array.", [fault])

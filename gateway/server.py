@@ -1,0 +1,142 @@
+"""The listening side: aiohttp's server with its limits set and its last plain-text answers gone.
+
+aiohttp answers what it cannot parse, and an unknown Expect, below the application, where no
+middleware sees it. `Connection` gives those answers the shape every other error has.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, cast
+
+from aiohttp import web
+
+from gateway.errors import NotHttp, request_id_of, tell
+from gateway.keys import LIFE, SETTINGS
+from gateway.settings import GatewaySettings
+
+HEADER_LINE_MAX_BYTES = 8_190
+HEADERS_MAX = 128
+BACKLOG = 1_024
+LINGER_S = 5.0
+"""How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
+IDLE_DRAIN_S = 1.0
+"""How long an open, idle connection may send one more request after SIGTERM."""
+
+
+class Guests:
+    """Counts open connections, so that the end can wait for the last one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    def came(self) -> None:
+        """One more."""
+        self._count += 1
+        self._none_left.clear()
+
+    def went(self) -> None:
+        """One less."""
+        self._count -= 1
+        if self._count == 0:
+            self._none_left.set()
+
+    async def gone(self, patience_s: float) -> None:
+        """Returns when nobody is left, or after `patience_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._none_left.wait()
+
+
+class Connection(web.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_guests",)
+
+    def __init__(self, manager: web.Server, guests: Guests, **limits: Any) -> None:
+        super().__init__(manager, **limits)
+        self._guests = guests
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        super().connection_made(transport)
+        self._guests.came()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called by the event loop, once."""
+        super().connection_lost(exc)
+        self._guests.went()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that never reached the application."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has begun: no other can be sent")
+        error: BaseException = exc or RuntimeError(message)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # aiohttp: 400 for all it cannot parse
+            error = NotHttp("The request is not well-formed HTTP.")
+        response = tell(request, error, request_id_of(request))
+        response.force_close()
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send `resp`; an HTTP error raised before the middleware ran becomes a problem first."""
+        if isinstance(resp, web.HTTPException):
+            resp = tell(request, resp, request_id_of(request))
+        return await super().finish_response(request, resp, start_time)
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[tuple[str, int]]:
+    """Serve `app` inside the block; yields host and port actually bound.
+
+    At the end: not ready any more, no new connections, requests in flight are finished, within
+    `shutdown_timeout_s`. Open connections may send one last request, because a client that is
+    just writing on one could not tell whether a closed connection meant yes or no.
+    """
+    settings = app[SETTINGS]
+    runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout_s)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+    guests = Guests()
+    connection = partial(
+        Connection, cast("web.Server", runner.server), guests, loop=loop, **_limits(settings)
+    )
+    try:
+        server = await loop.create_server(
+            connection,
+            settings.host,
+            settings.port,
+            backlog=BACKLOG,
+            reuse_port=settings.reuse_port or None,
+        )
+        host, port = server.sockets[0].getsockname()[:2]
+        yield host, port
+        app[LIFE].draining = True
+        server.close()
+        await guests.gone(IDLE_DRAIN_S)
+    finally:
+        await runner.cleanup()
+
+
+def _limits(settings: GatewaySettings) -> dict[str, Any]:
+    return {
+        "access_log": None,
+        "auto_decompress": False,
+        "keepalive_timeout": settings.keepalive_timeout_s,
+        "lingering_time": LINGER_S,
+        "max_line_size": HEADER_LINE_MAX_BYTES,
+        "max_field_size": HEADER_LINE_MAX_BYTES,
+        "max_headers": HEADERS_MAX,
+    }

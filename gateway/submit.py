@@ -1,0 +1,81 @@
+"""From a request body to queued jobs: all of it fits and is queued, or nothing is.
+
+The engine checks payloads of the product's queues as it adds them, so the usual case is checked
+once. Only when something does not fit is everything looked at again, to name every fault.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from gateway import faults
+from gateway.directory import Listed
+from gateway.errors import Fault, InvalidJob
+from gateway.shapes import Submission, receipt
+from streams import NewJob
+
+FAULTS_PER_JOB_MAX = 10
+_SUBMISSIONS = TypeAdapter(list[Submission])
+
+
+async def submit_one(listed: Listed, value: Any) -> dict[str, Any]:
+    """Queue one job; its receipt. Raises InvalidJob and what the engine raises."""
+    try:
+        job = Submission.model_validate(value)
+        _check(listed, [job])
+        name = job.name or listed.name
+        added = await listed.queue.add(name, job.data, job.options)
+    except (ValidationError, InvalidJob) as error:
+        raise _refused(error, faults_of(listed, value)) from None
+    return receipt(listed.name, name, added)
+
+
+async def submit_many(listed: Listed, values: list[Any]) -> list[dict[str, Any]]:
+    """Queue all jobs or none; receipts in the order of `values`. Raises as `submit_one`."""
+    try:
+        jobs = _SUBMISSIONS.validate_python(values)
+        _check(listed, jobs)
+        new = [NewJob(job.name or listed.name, job.data, job.options) for job in jobs]
+        added = await listed.queue.add_many(new)
+    except (ValidationError, InvalidJob) as error:
+        found = [fault for i, value in enumerate(values) for fault in faults_of(listed, value, i)]
+        raise _refused(error, found) from None
+    return [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
+
+
+def faults_of(listed: Listed, value: Any, *index: int) -> list[Fault]:
+    """What is wrong with one submitted job (`index`: its place in the array), at most ten."""
+    found: list[Fault] = []
+    try:
+        Submission.model_validate(value)
+    except ValidationError as error:
+        found += faults.of_model(error, value, index)
+    data = value.get("data") if isinstance(value, dict) else None
+    if isinstance(data, dict):
+        found += _payload_faults(listed, data, (*index, "data"))
+    return found[:FAULTS_PER_JOB_MAX]
+
+
+def _payload_faults(listed: Listed, data: dict[str, Any], place: faults.Path) -> list[Fault]:
+    if listed.spec is None:
+        return faults.of_schema(listed.mismatches(data), place)
+    if listed.spec.payload is not None:
+        try:
+            listed.spec.payload.model_validate(data)
+        except ValidationError as error:
+            return faults.of_model(error, data, place)
+    return []
+
+
+def _check(listed: Listed, jobs: Iterable[Submission]) -> None:
+    """A custom queue's JSON Schema, which only the gateway knows."""
+    if listed.checker is not None and any(listed.mismatches(job.data) for job in jobs):
+        raise InvalidJob("")
+
+
+def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> InvalidJob:
+    # The engine may refuse more than the models say; then its own words have to do.
+    if not found and isinstance(error, ValidationError):
+        found = faults.of_model(error, None)
+    return InvalidJob("Nothing was queued; `errors` says what does not fit.", found)
