@@ -118,7 +118,10 @@ def _plain_scalar(value: Any) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("must be JSON: NaN and infinity are not numbers there")
-    elif value is not None and not isinstance(value, int):
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise ValueError("must hold integers of at most 64 bits; send longer ones as strings")
+    elif value is not None:
         raise ValueError(f"must be JSON, which has no {type(value).__name__}")
 
 
@@ -132,4 +135,5 @@ def _json_object(value: Any) -> Any:
 
 
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
-"""An object of plain JSON: string names, finite numbers, whole characters, at most 64 levels."""
+"""An object of plain JSON: string names, finite numbers, integers of at most 64 bits, whole
+characters, at most 64 levels."""

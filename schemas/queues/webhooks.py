@@ -15,6 +15,15 @@ MAX_HEADER_VALUE_CHARS = 4_096
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE = re.compile(r"[ -~]*")
+_OURS = frozenset(
+    {
+        "host", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+        "expect", "content-length", "content-encoding", "content-type", "user-agent", "cookie",
+        "set-cookie", "forwarded", "metadata-flavor",
+    }
+)  # fmt: skip
+# proxy-: for a proxy, not the receiver. x-amz-, x-aws-: open metadata services to a forged request.
+_OURS_PREFIXES = ("webhook-", "proxy-", "x-forwarded-", "x-amz-", "x-aws-")
 
 
 def _headers(value: dict[str, str]) -> dict[str, str]:
@@ -24,6 +33,8 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if _TOKEN.fullmatch(name) is None:
             raise ValueError(f"{name[:40]!r} is not a header name (RFC 9110 token)")
+        if name.lower() in _OURS or name.lower().startswith(_OURS_PREFIXES):
+            raise ValueError(f"{name} cannot be set by a job")
         if name.lower() in seen:
             raise ValueError(f"{name} is there twice, in different case")
         seen.add(name.lower())
@@ -38,7 +49,8 @@ class Webhook(Payload):
     url: WebUrl
     method: Literal["GET", "POST", "PUT", "PATCH"]
     headers: Annotated[dict[str, str], AfterValidator(_headers)] | None = None
-    """At most 32, names unique whatever their case, values printable ASCII."""
+    """At most 32, names unique whatever their case, values printable ASCII; none that frame the
+    request, name its sender or sign it."""
     payload: JsonObject
     event: Annotated[
         str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")

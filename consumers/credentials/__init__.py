@@ -1,0 +1,1 @@
+"""Credentials without queues: DIDs, keys at rest, and the signing of credentials."""

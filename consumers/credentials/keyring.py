@@ -1,0 +1,166 @@
+"""Private keys at rest: sealed as JWE under a key-encryption key (KEK) from a ring.
+
+A ring is `id:key` pairs separated by commas or white space, each key 32 bytes in base64 or
+base64url. The first seals; all open, so a new KEK is put in front and the old one stays until
+every record is sealed anew.
+"""
+
+import base64
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey, OKPKey
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from consumers.credentials.errors import CredentialError
+
+DEVELOPMENT_FILE = "development.keks"
+"""Where a development server keeps the ring it made for itself, in its data directory."""
+
+_ALGORITHMS = ["A256GCMKW", "A256GCM"]
+_KEK_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class KeyringError(Exception):
+    """The ring is missing or malformed: nothing that needs private keys may start."""
+
+
+class SealError(CredentialError):
+    """A stored key cannot be opened: `kek_unknown` or `key_unreadable`."""
+
+
+class KeyringSettings(BaseSettings):
+    """CREDSTREAM_KEKS holds the ring itself, CREDSTREAM_KEKS_FILE names a file that does."""
+
+    model_config = SettingsConfigDict(env_prefix="CREDSTREAM_", extra="ignore")
+
+    keks: SecretStr | None = None
+    keks_file: Path | None = None
+
+
+class Keyring:
+    """Seals and opens private keys. Holds secrets: it has no repr and is never logged."""
+
+    def __init__(self, keks: Mapping[str, bytes], active: str) -> None:
+        self._keks = {
+            kek_id: OctKey.import_key({"kty": "oct", "k": _b64(raw)})
+            for kek_id, raw in keks.items()
+        }
+        self.active = active
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The ring written in `text`. Raises KeyringError, which never repeats a key."""
+        keks: dict[str, bytes] = {}
+        for position, pair in enumerate(re.split(r"[\s,]+", text.strip()), start=1):
+            kek_id, separator, encoded = pair.partition(":")
+            if not separator or _KEK_ID.fullmatch(kek_id) is None:
+                raise KeyringError(f"Entry {position} of the KEK ring is not an id:key pair.")
+            if kek_id in keks:
+                raise KeyringError(f"The KEK ring names {kek_id} twice.")
+            keks[kek_id] = _kek(kek_id, encoded)
+        return cls(keks, next(iter(keks)))
+
+    def seal(self, key: OKPKey, key_id: str) -> str:
+        """`key` as a compact JWE that opens only under the name `key_id`, a key's absolute URL."""
+        plaintext = json.dumps(key.as_dict(private=True) | {"kid": key_id})
+        header = {"alg": "A256GCMKW", "enc": "A256GCM", "kid": self.active, "cty": "jwk+json"}
+        return jwe.encrypt_compact(
+            header, plaintext, self._keks[self.active], algorithms=_ALGORITHMS
+        )
+
+    def unseal(self, sealed: str, key_id: str) -> OKPKey:
+        """The private key sealed under the name `key_id`.
+
+        Raises SealError `kek_unknown` when its KEK is not in the ring, else `key_unreadable`: it
+        was changed, sealed with another KEK of that name, or belongs to another name.
+        """
+        try:
+            opened = jwe.decrypt_compact(sealed, self._kek_for, algorithms=_ALGORITHMS)
+            key = OKPKey.import_key(json.loads(opened.plaintext or b""))
+        except (JoseError, ValueError, TypeError, AttributeError):
+            raise SealError(
+                "key_unreadable", "The stored key of this DID was changed or damaged."
+            ) from None
+        if key.kid != key_id:
+            raise SealError("key_unreadable", "The key stored for this DID belongs to another one.")
+        return key
+
+    def _kek_for(self, recipient: Any) -> OctKey:
+        kek_id = recipient.headers().get("kid")
+        kek = self._keks.get(kek_id) if isinstance(kek_id, str) else None
+        if kek is None:
+            raise SealError(
+                "kek_unknown",
+                "The key of this DID is sealed under a key-encryption key that is not in the ring: "
+                f"add {str(kek_id)[:64]!r} to CREDSTREAM_KEKS.",
+            )
+        return kek
+
+
+def open_keyring(settings: KeyringSettings, data_dir: Path | None, *, production: bool) -> Keyring:
+    """The ring of this process; reads files. Raises KeyringError.
+
+    Development makes a ring of its own in `data_dir`, once. Production never does: keys sealed
+    under a KEK that lies beside them, or dies with a pod, are not kept safe.
+    """
+    if settings.keks is not None and settings.keks.get_secret_value().strip():
+        return Keyring.parse(settings.keks.get_secret_value())
+    if settings.keks_file is not None:
+        try:
+            return Keyring.parse(settings.keks_file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeyringError(f"CREDSTREAM_KEKS_FILE cannot be read: {error}.") from None
+    if production:
+        raise KeyringError(
+            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE. "
+            "Private keys are never stored without one in production."
+        )
+    if data_dir is None:
+        raise KeyringError(
+            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE, or a data "
+            "directory in which a development key can be kept."
+        )
+    return Keyring.parse(_development_ring(data_dir / DEVELOPMENT_FILE))
+
+
+def _development_ring(path: Path) -> str:
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"dev-1:{_b64(secrets.token_bytes(32))}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # Several processes may start at once: the first link stands, all read that one.
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text()
+
+
+def _kek(kek_id: str, encoded: str) -> bytes:
+    text = encoded.replace("+", "-").replace("/", "_").rstrip("=")
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        raise KeyringError(f"KEK {kek_id} is not base64.") from None
+    if len(raw) != 32:
+        raise KeyringError(f"KEK {kek_id} must have 32 bytes, it has {len(raw)}.")
+    return raw
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

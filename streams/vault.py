@@ -1,0 +1,90 @@
+"""Sealed private keys, one record per DID. What is stored here is opaque: a JWE, never a key.
+
+The record of a DID is a hash: `org` its owner, `kid` the id of the key, `jwe` the sealed key. A
+string under the same prefix remembers for 30 days which DID an origin (a job) made.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from streams import keys
+from streams.connection import Redis
+
+ORIGIN_MEMORY_S = 30 * 24 * 3600
+"""Longer than a failed job is kept, so that also a revived one finds what it made."""
+
+_REMEMBER_FIRST = """
+local before = redis.call('GET', KEYS[1])
+if before then return before end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]
+"""
+
+_CREATE_IF_ABSENT = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'ALREADY' end
+redis.call('HSET', KEYS[1], 'org', ARGV[1], 'kid', ARGV[2], 'jwe', ARGV[3])
+return 'OK'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedKey:
+    """A private key under seal, and whose it is."""
+
+    did: str
+    organization_id: str
+    kid: str
+    """The absolute id of the key; the seal opens only under this name."""
+    jwe: str
+
+
+def _origin_key(origin: tuple[str, ...]) -> str:
+    # No DID starts with `made:`, so the two kinds of names never meet.
+    return keys.vault(f"made:{hashlib.sha256(json.dumps(origin).encode()).hexdigest()}")
+
+
+async def create(redis: Redis, origin: tuple[str, ...], sealed: SealedKey) -> str:
+    """Store a new key and answer its DID; for an origin seen before, the DID it made then.
+
+    Two runs of one origin, at the same time or one after a crash of the other, end with one DID:
+    the first record remembered wins and whoever comes next completes it. So the two keys may lie
+    in different slots of a cluster. Safe to send again.
+    """
+    origin_key = _origin_key(origin)
+    record = json.dumps(asdict(sealed))
+    first: bytes = await redis.command(
+        b"EVAL", _REMEMBER_FIRST, 1, origin_key, record, ORIGIN_MEMORY_S, key=origin_key
+    )
+    if not first.startswith(b"{"):
+        return first.decode()
+    winner = SealedKey(**json.loads(first))
+    await keep(redis, winner)
+    # The sealed key needs to lie in one place only from here on.
+    await redis.command(b"SET", origin_key, winner.did, b"XX", b"KEEPTTL", key=origin_key)
+    return winner.did
+
+
+async def keep(redis: Redis, sealed: SealedKey) -> bool:
+    """Store a key under its DID unless one is there already; answers whether it did."""
+    key = keys.vault(sealed.did)
+    word = await redis.command(
+        b"EVAL",
+        _CREATE_IF_ABSENT,
+        1,
+        key,
+        sealed.organization_id,
+        sealed.kid,
+        sealed.jwe,
+        key=key,
+    )
+    return bool(word == b"OK")
+
+
+async def find(redis: Redis, did: str) -> SealedKey | None:
+    """The sealed key of a DID, or None when this installation holds none."""
+    key = keys.vault(did)
+    org, kid, jwe = await redis.command(b"HMGET", key, b"org", b"kid", b"jwe", key=key)
+    if org is None or kid is None or jwe is None:
+        return None
+    return SealedKey(did, org.decode(), kid.decode(), jwe.decode())
