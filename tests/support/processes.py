@@ -1,5 +1,6 @@
 """Child processes that cannot outlive the tests, and waiting for conditions with a bound."""
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -69,6 +70,23 @@ def eventually(condition: Callable[[], T], *, within_s: float, what: str) -> T:
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s} s: {what} (last answer: {answer!r})")
         time.sleep(POLL_S)
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float, what: str) -> T:
+    """`eventually` for tests whose event loop must go on; `condition` may be a coroutine function.
+
+    asyncio's own deadline is not used: it would cut a condition short in the middle of a question.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        answer = condition()
+        if isinstance(answer, Awaitable):
+            answer = await answer
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {within_s} s: {what} (last answer: {answer!r})")
+        await asyncio.sleep(POLL_S)
 
 
 def free_ports(count: int) -> list[int]:

@@ -25,7 +25,8 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        return f"redis+cluster://{hosts}"
 
     def client(self) -> Any:
         """A plain redis-py cluster client (answers are bytes)."""

@@ -1,0 +1,108 @@
+"""Workers that are killed or frozen: their jobs are done by others, once, and soon."""
+
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crew import crew
+from ledger import assert_all_completed, pending
+from processes import until
+
+from schemas.job import State
+from schemas.spec import QueueSpec
+from streams import NewJob, Queue, Redis
+
+LEASE_MS = 2_000
+LEASE_S = LEASE_MS / 1_000
+HELD = {"held": True}
+SPEC = QueueSpec("chaos", lease_ms=LEASE_MS)
+
+
+async def add(redis: Redis, count: int, **data: Any) -> list[str]:
+    """Add `count` jobs with this payload -> their ids."""
+    added = await Queue(SPEC, redis).add_many([NewJob(name="x", data=data)] * count)
+    return [one.id for one in added]
+
+
+@pytest.mark.parametrize("others", [0, 5_000])
+async def test_kill_nine_of_a_worker_with_100_active_jobs(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path, others: int
+) -> None:
+    """They are done within the lease + 1 s, also behind 5,000 entries of a living worker."""
+    with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS) as workers:
+        living = await workers.hire(concurrency=max(others, 1))
+        occupied = await add(redis, max(others, 1), **HELD)
+        await living.says("started", len(occupied))
+        victim = await workers.hire(concurrency=100)
+        jobs = await add(redis, 100, **HELD)
+        await victim.says("started", 100)
+        rescuer = await workers.hire(concurrency=100)
+        rescuer.open_gate()
+        assert pending(raw, "chaos") == len(occupied) + 100
+
+        victim.kill()
+        await rescuer.says("completed", 100, within_s=LEASE_S + 1)
+
+        assert sorted(rescuer.said("started")) == sorted(jobs)
+        living.open_gate()
+        await living.says("completed", len(occupied))
+        assert workers.tally("completed") == Counter([*occupied, *jobs])
+        assert_all_completed(raw, "chaos", [*occupied, *jobs])
+
+
+async def test_a_job_whose_workers_keep_dying_is_a_poison_job(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """The third death sends it to the dead letters, with the reason."""
+    queue = Queue(SPEC, redis)
+    with crew(tmp_path, redis_url, "chaos", lease_ms=500) as workers:
+        (job_id,) = await add(redis, 1, **HELD)
+        for _ in range(SPEC.max_stalls):
+            victim = await workers.hire()
+            await victim.says("started", 1)
+            victim.kill()
+        await workers.hire()
+
+        async def dead() -> bool:
+            job = await queue.get(job_id)
+            return job is not None and job.state is State.FAILED
+
+        await until(dead, within_s=5, what="the job is dead")
+        job = await queue.get(job_id)
+        assert job is not None
+        assert (job.errors[-1].reason, job.stalled_count) == ("stalled", SPEC.max_stalls)
+
+
+@pytest.mark.parametrize("gate", ["closed", "open"])
+async def test_a_worker_frozen_beyond_its_lease_writes_nothing_more(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path, gate: str
+) -> None:
+    """Thawed, it cancels its handlers; what they return by then is refused."""
+    with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS) as workers:
+        frozen = await workers.hire(concurrency=10)
+        jobs = await add(redis, 10, **HELD)
+        await frozen.says("started", 10)
+        rescuer = await workers.hire(concurrency=10)
+        rescuer.open_gate()
+
+        frozen.signal(signal.SIGSTOP)
+        await rescuer.says("completed", 10)
+        if gate == "open":
+            frozen.open_gate()
+        frozen.signal(signal.SIGCONT)
+
+        if gate == "closed":
+            assert sorted(await frozen.says("cancelled", 10)) == sorted(jobs)
+        else:
+            await frozen.says("returned", 10)
+        frozen.signal(signal.SIGTERM)
+        assert await frozen.ended() == 0
+        assert frozen.said("completed") == []
+        assert workers.tally("completed") == Counter(jobs)
+        assert_all_completed(raw, "chaos", jobs)
+        for job_id in jobs:
+            job = await Queue(SPEC, redis).get(job_id)
+            assert job is not None
+            assert job.returnvalue == {"by": str(rescuer.report)}
