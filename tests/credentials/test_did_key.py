@@ -1,13 +1,15 @@
 """did:key against the published vectors, both ways, and against whatever else comes in."""
 
 import base64
+import contextlib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import base58
 import pytest
-from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
@@ -109,18 +111,16 @@ def test_one_rsa_key_has_one_did() -> None:
 
 
 def spki(jwk: dict[str, str]) -> bytes:
-    from joserfc.jwk import RSAKey
-
-    return RSAKey.import_key(jwk).raw_value.public_bytes(
-        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    n, e = (
+        int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=="), "big") for name in ("n", "e")
     )
+    public = rsa.RSAPublicNumbers(e, n).public_key()
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_key_agreement_follows_the_private_key(seed: bytes) -> None:
     """X25519 of the derived public key fits the derived private key: two independent ways."""
-    import hashlib
-
     signing = Ed25519PrivateKey.from_private_bytes(seed)
     public = signing.public_key().public_bytes_raw()
     agreement = x25519.X25519PrivateKey.from_private_bytes(hashlib.sha512(seed).digest()[:32])
@@ -148,10 +148,8 @@ def test_any_bytes_are_a_key_with_one_did_or_an_error(code: bytes, raw: bytes) -
 
 @given(st.one_of(st.text(), st.text().map("did:key:z".__add__), st.text().map("did:".__add__)))
 def test_any_text_is_a_did_or_an_error(did: str) -> None:
-    try:
+    with contextlib.suppress(DidError):
         did_key.decode(did)
-    except DidError as error:
-        assert error.code
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ def key() -> OKPKey:
 
 @pytest.fixture
 def issuer(key: OKPKey) -> str:
-    return did_key.encode({name: key.as_dict(private=False)[name] for name in ("kty", "crv", "x")})
+    return did_key.encode(
+        {name: str(key.as_dict(private=False)[name]) for name in ("kty", "crv", "x")}
+    )
 
 
 def request(issuer: str, **changes: Any) -> VcIssuance:

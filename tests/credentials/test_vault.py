@@ -1,0 +1,80 @@
+"""Sealed keys in Redis: created once, found by DID, remembered by the job that made them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import streams
+from streams import errors, vault
+from streams.vault import SealedKey
+
+ORIGIN = ("did-operations", "job-1", "1735689600000", "org-a")
+
+
+def sealed(name: str) -> SealedKey:
+    return SealedKey(f"did:key:{name}", "org-a", f"did:key:{name}#{name}", f"jwe.of.{name}")
+
+
+class Flaky:
+    """Forwards commands until it has been told how many may still pass."""
+
+    def __init__(self, redis: streams.Redis, passing: int) -> None:
+        self.redis = redis
+        self.passing = passing
+
+    async def command(self, *args: Any, key: str) -> Any:
+        if self.passing == 0:
+            raise errors.Unavailable("cut off")
+        self.passing -= 1
+        return await self.redis.command(*args, key=key)
+
+
+async def test_what_was_created_is_found(redis: streams.Redis) -> None:
+    assert await vault.find(redis, "did:key:a") is None
+    assert await vault.create(redis, ORIGIN, sealed("a")) == "did:key:a"
+    assert await vault.find(redis, "did:key:a") == sealed("a")
+
+
+async def test_a_key_is_never_overwritten(redis: streams.Redis) -> None:
+    assert await vault.keep(redis, sealed("a"))
+    other = SealedKey("did:key:a", "org-b", "did:key:a#a", "another.jwe")
+    assert not await vault.keep(redis, other)
+    assert await vault.find(redis, "did:key:a") == sealed("a")
+
+
+async def test_one_origin_makes_one_key(redis: streams.Redis) -> None:
+    assert await vault.create(redis, ORIGIN, sealed("a")) == "did:key:a"
+    assert await vault.create(redis, ORIGIN, sealed("b")) == "did:key:a"
+    assert await vault.find(redis, "did:key:b") is None
+    other = (*ORIGIN[:3], "org-b")
+    assert await vault.create(redis, other, sealed("b")) == "did:key:b"
+
+
+async def test_runs_of_one_origin_at_the_same_time_agree(redis: streams.Redis) -> None:
+    names = [f"k{n}" for n in range(20)]
+    made = await asyncio.gather(*(vault.create(redis, ORIGIN, sealed(n)) for n in names))
+    assert len(set(made)) == 1
+    kept = [name for name in names if await vault.find(redis, f"did:key:{name}")]
+    assert [f"did:key:{name}" for name in kept] == made[:1]
+
+
+@pytest.mark.parametrize("passing", [0, 1, 2])
+async def test_a_run_cut_off_anywhere_is_completed_by_the_next(
+    redis: streams.Redis, passing: int
+) -> None:
+    flaky: Any = Flaky(redis, passing)
+    with pytest.raises(errors.Unavailable):
+        await vault.create(flaky, ORIGIN, sealed("a"))
+    expected = "b" if passing == 0 else "a"
+    assert await vault.create(redis, ORIGIN, sealed("b")) == f"did:key:{expected}"
+    assert await vault.find(redis, f"did:key:{expected}") == sealed(expected)
+    other = "a" if expected == "b" else "b"
+    assert await vault.find(redis, f"did:key:{other}") is None
+
+
+async def test_the_origin_forgets_the_sealed_key(redis: streams.Redis, raw: Any) -> None:
+    await vault.create(redis, ORIGIN, sealed("a"))
+    (origin,) = [key for key in raw.scan_iter("cs:vault:*") if b"did:key:a" not in key]
+    assert raw.get(origin) == b"did:key:a"
+    assert 0 < raw.ttl(origin) <= vault.ORIGIN_MEMORY_S

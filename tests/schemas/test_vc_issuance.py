@@ -1,0 +1,111 @@
+"""What an issuance job may say."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from schemas.queues.vc_issuance import VcIssuance
+
+Places = Callable[..., set[str]]
+Good = Mapping[type[BaseModel], dict[str, Any]]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("value", ["", "a\nb", 7, None, "x" * 257])
+def test_an_organization_has_a_name(places: Places, value: object) -> None:
+    assert places(VcIssuance, organizationId=value) == {"organizationId"}
+
+
+@pytest.mark.parametrize(
+    "did",
+    [
+        "", "did", "did:key", "did:key:", "DID:key:z6Mk", "did:KEY:z6Mk", "did:key:z6Mk\n",
+        " did:key:z6Mk", "did:key:z6Mk#z6Mk", "did:key:z6Mk/path", "did:key:z6Mk?x=1",
+        "did:web:%zz", "did:web:a:", "did:exa mple:1", "did:key:@", "notDid:key:z6Mk",
+        "did:key:" + "z" * 2_048, 1, None,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["issuerDid", "subjectDid"])
+def test_not_a_did(places: Places, field: str, did: object) -> None:
+    assert places(VcIssuance, **{field: did}) == {field}
+
+
+@pytest.mark.parametrize(
+    "did", ["did:example:1", "did:web:a.example%3A3000:b", "did:web:a::b", "did:jwk:eyJ-_"]
+)
+def test_a_did(good: Good, did: str) -> None:
+    VcIssuance.model_validate(good[VcIssuance] | {"subjectDid": did})
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "A B", "A\n", "\tA", "@type", "a/b", "#A", "http:", "http://a b", 'A"B', "<A>", 3],
+)
+def test_not_a_credential_type(places: Places, value: object) -> None:
+    assert places(VcIssuance, credentialType=value) == {"credentialType"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "VerifiableCredential",
+        "DegreeCredential",
+        "Führerschein",
+        "https://a.example/v#T",
+        "urn:x:y",
+    ],
+)
+def test_a_credential_type(good: Good, value: str) -> None:
+    VcIssuance.model_validate(good[VcIssuance] | {"credentialType": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2035-01-01", "2035-01-01T00:00:00", "2035-01-01 00:00:00Z", "2035-01-01T00:00Z",
+        "2035-13-01T00:00:00Z", "2035-02-29T00:00:00Z", "2035-01-01T24:00:00Z",
+        "2035-01-01T00:00:60Z", "2035-01-01T00:00:00z", "2035-01-01T00:00:00+0100",
+        "2035-01-01T00:00:00+15:00", "2035-01-01T00:00:00Z\n", "٢٠٣٥-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z", "tomorrow", "", 2_051_222_400,
+    ],
+)  # fmt: skip
+def test_not_a_date_time_with_offset(places: Places, value: object) -> None:
+    assert places(VcIssuance, expirationDate=value) == {"expirationDate"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2036-02-29T23:59:59Z", "2035-01-01T00:00:00.123456789+05:30", "9999-12-31T23:59:59-14:00"],
+)
+def test_a_date_time_with_offset(good: Good, value: str) -> None:
+    request = VcIssuance.model_validate(good[VcIssuance] | {"expirationDate": value})
+    assert request.expiration_date == value
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {}, [], None, "x", [{"a": 1}], {1: 2}, {"a": math.nan}, {"a": [math.inf]}, {"a": "\ud800"},
+        {"\udfff": 1}, {"a": object()}, {"a": b"x"}, {"a": (1, 2)}, {"a": 2**64},
+        {"@id": "did:example:other"},
+        {"@context": "https://evil.example"}, {"id": "did:example:other", "a": 1}, {"id": None},
+        nested(66),
+    ],
+)  # fmt: skip
+def test_claims_that_are_refused(places: Places, claims: object) -> None:
+    assert places(VcIssuance, claims=claims) == {"claims"}
+
+
+def test_claims_may_name_their_subject(good: Good) -> None:
+    payload = good[VcIssuance]
+    claims = {"id": payload["subjectDid"], "deep": nested(60), "n": None, "t": True, "x": 2**64 - 1}
+    assert VcIssuance.model_validate(payload | {"claims": claims}).claims == claims
