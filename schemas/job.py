@@ -1,0 +1,166 @@
+"""What a job is, as everyone outside the engine sees it. Imports nothing of ours.
+
+Wire names are camelCase (the names BullMQ users know); Python names are snake_case.
+"""
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
+MAX_ATTEMPTS = 1_000
+
+JobId = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+\z", strict=True)
+]
+"""A job id: 1..128 printable ASCII characters without spaces."""
+
+QueueName = Annotated[
+    str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*\z", strict=True)
+]
+
+
+class State(StrEnum):
+    """Where a job lies. `paused` is a property of a queue, never of a job."""
+
+    WAITING = "waiting"
+    """In a lane, not yet taken by a worker."""
+    ACTIVE = "active"
+    """Taken by exactly one worker that keeps renewing its lease."""
+    COMPLETED = "completed"
+    """Ended with a result."""
+    FAILED = "failed"
+    """Ended without one: the job lies in the dead-letter stream of its queue."""
+    DELAYED = "delayed"
+    """Not due yet: submitted with a delay, or waiting out a backoff."""
+
+
+class JobPriority(IntEnum):
+    """Lower runs first; equal priorities run in the order they came."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 5
+    LOW = 10
+
+
+class Wire(BaseModel):
+    """A closed camelCase model: an unknown member is an error, not a guess."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True
+    )
+
+
+class Backoff(Wire):
+    """How long a failed attempt waits before the next one.
+
+    `exponential` waits delay, 2*delay, 4*delay ...; `fixed` always delay. `jitter` (0..1) only
+    lengthens a wait, by at most that fraction; `max` caps the wait before jitter. Milliseconds.
+    """
+
+    type: Literal["fixed", "exponential"] = "exponential"
+    delay: int = Field(2_000, ge=0, le=MAX_DELAY_MS)
+    jitter: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    max: int | None = Field(None, ge=0, le=MAX_DELAY_MS)
+
+
+class KeepFor(Wire):
+    """A retention age of a job's own, in seconds (as in BullMQ's `{age}`)."""
+
+    age: int = Field(ge=1, le=MAX_DELAY_MS // 1000)
+
+
+def _plain_number_is_a_fixed_delay(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"type": "fixed", "delay": value}
+    return value
+
+
+def _strict_int(value: Any) -> Any:
+    """True is not 1 and "5" is not 5; 5.0 is the integer 5 (JSON has one number type)."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be an integer")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_strict_int)]
+Keep = bool | KeepFor
+"""true: not kept. false: kept without limit. {age}: kept that many seconds."""
+
+
+class JobOptions(Wire):
+    """What a submitter may say about one job. None means: the queue's default decides."""
+
+    priority: Annotated[Integer, Field(ge=0, le=10)] | None = None
+    """0 (CRITICAL) .. 10 (LOW); lower first, FIFO within."""
+    delay: Annotated[Integer, Field(ge=0, le=MAX_DELAY_MS)] | None = None
+    """Milliseconds before the job may start."""
+    attempts: Annotated[Integer, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
+    """Tries in total."""
+    backoff: Annotated[Backoff, BeforeValidator(_plain_number_is_a_fixed_delay)] | None = None
+    timeout: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
+    """Milliseconds one run may take."""
+    expires: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
+    """Milliseconds after submission by which a worker must have started it, else it dies."""
+    remove_on_complete: Keep | None = None
+    remove_on_fail: Keep | None = None
+    job_id: JobId | None = None
+    callback_url: str | None = Field(None, max_length=2048)
+    traceparent: str | None = Field(None, max_length=55)
+
+    def over(self, defaults: Self) -> Self:
+        """These options, with what they leave open taken from `defaults`."""
+        merged = {n: getattr(defaults, n) for n in defaults.model_fields_set}
+        merged.update({n: getattr(self, n) for n in self.model_fields_set})
+        return type(self).model_construct(**{k: v for k, v in merged.items() if v is not None})
+
+
+DEFAULTS = JobOptions(priority=JobPriority.NORMAL, delay=0, attempts=3, backoff=Backoff())
+"""What holds where neither the job nor its queue says anything."""
+
+
+class AttemptError(BaseModel):
+    """One failed attempt, as kept in a job's history."""
+
+    model_config = ConfigDict(extra="allow")
+
+    attempt: int
+    reason: str
+    """failed | rejected | timeout | stalled | expired | cancelled | callback | invalid"""
+    message: str = ""
+    at: int = 0
+    """Epoch milliseconds, by the clock of Redis."""
+    code: str | None = None
+    """A stable word the handler gave its refusal."""
+    worker: str | None = None
+
+
+class JobView(BaseModel):
+    """A job as HTTP clients see it: BullMQ's field names plus `state` and `queue`.
+
+    Times are epoch milliseconds by the clock of Redis; None where it has not happened.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    id: str
+    name: str
+    queue: str
+    state: State
+    data: Any
+    opts: dict[str, Any]
+    progress: Any = None
+    attempts_made: int = 0
+    attempts_started: int = 0
+    stalled_count: int = 0
+    timestamp: int
+    processed_on: int | None = None
+    finished_on: int | None = None
+    delay_until: int | None = None
+    """When a delayed job becomes due."""
+    returnvalue: Any = None
+    failed_reason: str | None = None
+    errors: list[AttemptError] = []

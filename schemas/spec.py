@@ -1,0 +1,74 @@
+"""A queue's specification, and the catalogue of those the product ships."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from schemas.job import JobOptions
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a queue keeps ended jobs. None means without that limit."""
+
+    completed_ms: int | None = DAY_MS
+    completed_count: int | None = 10_000
+    failed_ms: int | None = 7 * DAY_MS
+    failed_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limiter:
+    """At most `max` starts in any `duration` ms, over all workers of the queue."""
+
+    max: int
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackEvents:
+    """The event names a job's callback carries."""
+
+    completed: str
+    failed: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """What there is to know about a queue. Everything but the name has a default."""
+
+    name: str
+    payload: type[BaseModel] | None = None
+    """Checked at the door; None accepts any JSON object."""
+    result: type[BaseModel] | None = None
+    description: str = ""
+    defaults: JobOptions = field(default_factory=JobOptions)
+    retention: Retention = field(default_factory=Retention)
+    limiter: Limiter | None = None
+    concurrency: int | None = None
+    """Most jobs active at once over all workers; None: no cap."""
+    lease_ms: int = 30_000
+    """A worker silent for this long has lost its jobs."""
+    max_stalls: int = 3
+    """A job whose workers died this often is a poison job and goes to the dead letters."""
+    max_starts: int = 100
+    """Bound on RetryLater: starts of one job that were not charged as attempts."""
+    events: Callable[[Mapping[str, Any]], CallbackEvents] | None = None
+    """Payload -> event names of its callbacks; None: `<queue>.completed` / `<queue>.failed`."""
+
+
+@cache
+def catalog() -> Mapping[str, QueueSpec]:
+    """Every spec found in `schemas/queues/`, by queue name, in file order."""
+    package = importlib.import_module("schemas.queues")
+    modules = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+    specs = [importlib.import_module(f"schemas.queues.{name}").SPEC for name in modules]
+    return {spec.name: spec for spec in specs}

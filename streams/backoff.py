@@ -1,0 +1,23 @@
+"""How long a failed attempt waits. Pure."""
+
+from schemas.job import MAX_DELAY_MS, Backoff
+
+
+def delay_ms(backoff: Backoff, attempt: int, chance: float = 0.0) -> int:
+    """Milliseconds to wait after failed attempt number `attempt` (1, 2, ...).
+
+    `chance` in 0..1 places the wait within the jitter, which only ever lengthens it.
+
+    >>> [delay_ms(Backoff(), n) for n in (1, 2, 3)]
+    [2000, 4000, 8000]
+    >>> delay_ms(Backoff(type="fixed", delay=500, jitter=0.2), 7, chance=0.5)
+    550
+    >>> delay_ms(Backoff(max=10_000), 40)
+    10000
+    """
+    wait = backoff.delay
+    if backoff.type == "exponential":
+        wait = min(wait << min(attempt - 1, 40), MAX_DELAY_MS)
+    if backoff.max is not None:
+        wait = min(wait, backoff.max)
+    return int(wait * (1 + backoff.jitter * chance))

@@ -1,0 +1,254 @@
+"""Redis as the engine sees it: a link for a key, whatever the topology. Typed once, here."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.sentinel import Sentinel
+from redis.credentials import CredentialProvider
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+
+from streams.errors import CredstreamError, Full, Unavailable
+from streams.link import Connect, Link, Lost
+from streams.scripts import Command
+from streams.settings import Address, RedisSettings, address
+
+NOT_NOW = ("TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "MASTERDOWN", "LOADING", "READONLY")
+"""Error words after which nothing was done and a later call may succeed."""
+
+
+class Redis:
+    """A handle on the Redis this system runs on; connects when first used.
+
+    `link(key)` is shared by all callers; `dedicated(key)` is a new one for blocking commands.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.settings = settings
+        self.address = address(settings)
+        self._links: dict[str, Link] = {}
+        self._extra: list[Link] = []
+        self._sentinel: Sentinel | None = None
+        self._cluster: RedisCluster | None = None
+        self._topology = asyncio.Lock()
+
+    async def link(self, key: str) -> Link:
+        """The shared link to the node that has `key`."""
+        node = await self._node(key)
+        name = node.name if node else ""
+        if name not in self._links:
+            timeout_s = self.settings.timeout_ms / 1000
+            self._links[name] = Link(self._connector(node), timeout_s)
+        return self._links[name]
+
+    async def dedicated(self, key: str, block_s: float) -> Link:
+        """A link of the caller's own, for commands that block up to `block_s`."""
+        node = await self._node(key)
+        link = Link(self._connector(node), block_s + self.settings.timeout_ms / 1000)
+        self._extra.append(link)
+        return link
+
+    async def forget(self, link: Link) -> None:
+        """Close a dedicated link."""
+        if link in self._extra:
+            self._extra.remove(link)
+        await link.close()
+
+    async def command(self, *args: bytes | str | int | float, key: str) -> Any:
+        """One plain command on the node that has `key`. Raises Unavailable or Full."""
+        return (await self.run(key, tuple(args)))[0]
+
+    async def run(self, key: str, *commands: Command) -> list[Any]:
+        """Commands and scripts in one write on the node that has `key`; error replies raise."""
+        link = await self.link(key)
+        replies = await link.run(*commands)
+        return [await self.judge(reply, key, commands[n]) for n, reply in enumerate(replies)]
+
+    async def judge(self, reply: Any, key: str, command: Command) -> Any:
+        """A reply, or what to raise for it. A key that has moved is asked for where it is now."""
+        if isinstance(reply, MovedError | AskError):
+            return await self._redirect(reply, command)
+        if isinstance(reply, ResponseError):
+            raise verdict(reply)
+        return reply
+
+    async def ping(self) -> None:
+        """Raises Unavailable unless Redis accepts writes (a PING succeeds where writes do not)."""
+        await self.command(b"SET", "cs:probe", b"1", b"PX", 60_000, key="cs:probe")
+
+    async def close(self) -> None:
+        """Close every link. The handle may be used again."""
+        for link in (*self._links.values(), *self._extra):
+            await link.close()
+        self._links.clear()
+        self._extra.clear()
+        if self._cluster:
+            await self._cluster.aclose()
+            self._cluster = None
+        if self._sentinel:
+            for client in self._sentinel.sentinels:
+                await client.aclose()
+            self._sentinel = None
+
+    async def _redirect(self, error: AskError, command: Command) -> Any:
+        node_key = f"{error.host}:{error.port}"
+        if isinstance(error, MovedError):
+            await self._learn()
+        if node_key not in self._links:
+            kwargs = self._kwargs(cluster=True) | {"host": error.host, "port": error.port}
+            self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0)
+        asking: tuple[Command, ...] = () if isinstance(error, MovedError) else ((b"ASKING",),)
+        reply = (await self._links[node_key].send(*asking, command))[-1]
+        if isinstance(reply, ResponseError) and "NOSCRIPT" in str(reply):
+            await self._links[node_key].run(command)
+            raise Unavailable("the slot of this queue is moving; try again")
+        if isinstance(reply, ResponseError):
+            raise verdict(reply)
+        return reply
+
+    async def _node(self, key: str) -> ClusterNode | None:
+        if self.address.kind != "cluster":
+            return None
+        async with self._topology:
+            if self._cluster is None:
+                self._cluster = await self._discover()
+        node: ClusterNode | None = self._cluster.get_node_from_key(key)
+        if node is None:
+            await self._learn()
+            raise Unavailable("no cluster node serves the slot of this queue")
+        return node
+
+    async def _discover(self) -> RedisCluster:
+        kwargs = self._kwargs(cluster=True)
+        cluster = RedisCluster(
+            startup_nodes=[ClusterNode(host, port, **kwargs) for host, port in self.address.hosts],
+            ssl=self.address.tls,
+            **kwargs,
+        )
+        try:
+            await cluster.initialize()
+        except (RedisError, OSError) as error:
+            await cluster.aclose()
+            raise Unavailable(f"Redis Cluster cannot be reached: {error}") from error
+        return cluster
+
+    async def _learn(self) -> None:
+        """Forget the slot map; the next call reads it anew."""
+        async with self._topology:
+            cluster, self._cluster = self._cluster, None
+        if cluster:
+            await cluster.aclose()
+
+    async def unreachable(self) -> None:
+        """A link failed: in a cluster, someone else may serve its slots by now."""
+        if self.address.kind == "cluster":
+            await self._learn()
+
+    def _connector(self, node: ClusterNode | None) -> Connect:
+        if node is not None:
+            kwargs = self._kwargs(cluster=True) | {"host": node.host, "port": node.port}
+            return _maker(self._class(), kwargs)
+        if self.address.kind == "sentinel":
+            return self._from_sentinel
+        where: dict[str, Any] = {"path": self.address.path}
+        if self.address.kind == "single":
+            where = dict(zip(("host", "port"), self.address.hosts[0], strict=True))
+        return _maker(self._class(), self._kwargs() | where)
+
+    async def _from_sentinel(self) -> AbstractConnection:
+        """A connection to whom a sentinel names as primary, asked at every connect."""
+        if self._sentinel is None:
+            auth = self.settings.sentinel_password
+            sentinel_kwargs = self._kwargs(cluster=True) | {
+                "username": self.settings.sentinel_username,
+                "password": auth.get_secret_value() if auth else None,
+                "credential_provider": None,
+                "ssl": self.address.tls,
+            }
+            self._sentinel = Sentinel(self.address.hosts, sentinel_kwargs=sentinel_kwargs)
+        host, port = await self._sentinel.discover_master(self.address.master)
+        return self._class()(**self._kwargs() | {"host": host, "port": port})
+
+    def _class(self) -> type[AbstractConnection]:
+        if self.address.kind == "unix":
+            return UnixDomainSocketConnection
+        return SSLConnection if self.address.tls else Connection
+
+    def _kwargs(self, *, cluster: bool = False) -> dict[str, Any]:
+        settings, where = self.settings, self.address
+        kwargs: dict[str, Any] = {
+            "socket_connect_timeout": settings.connect_timeout_ms / 1000,
+            "socket_timeout": settings.timeout_ms / 1000 if cluster else None,
+            "protocol": 2,
+            "driver_info": None,
+        }
+        if not cluster:
+            kwargs["db"] = where.db
+        if settings.password_file is not None:
+            kwargs["credential_provider"] = _PasswordFile(settings, where)
+        else:
+            kwargs |= {"username": where.username, "password": where.password}
+        if where.tls:
+            kwargs |= {
+                "ssl_ca_certs": _text(settings.tls_ca_file),
+                "ssl_certfile": _text(settings.tls_cert_file),
+                "ssl_keyfile": _text(settings.tls_key_file),
+                "ssl_check_hostname": True,
+            }
+        return kwargs
+
+
+class _PasswordFile(CredentialProvider):
+    def __init__(self, settings: RedisSettings, where: Address) -> None:
+        self._path = settings.password_file
+        self._username = settings.username or where.username
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+        return (self._username, password) if self._username else (password,)
+
+
+def verdict(error: ResponseError) -> CredstreamError | ResponseError:
+    """What an error reply means to a caller. Anything unknown is a defect of ours and stays raw."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM" in text[:200]:
+        return Full("Redis is out of memory: nothing was stored")
+    if any(word in text for word in NOT_NOW):
+        return Unavailable("Redis does not accept this now: nothing was done")
+    return error
+
+
+def connect(where: RedisSettings | str | None = None) -> Redis:
+    """A handle on Redis from settings, from a URL, or (None) from the environment. Connects when
+    first used. ValueError says what is wrong with a URL."""
+    if isinstance(where, str):
+        where = RedisSettings(url=SecretStr(where))
+    return Redis(where or RedisSettings())
+
+
+def _maker(kind: type[AbstractConnection], kwargs: Mapping[str, Any]) -> Connect:
+    async def make() -> AbstractConnection:
+        return kind(**kwargs)
+
+    return make
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+__all__ = ["Link", "Lost", "Redis", "connect", "verdict"]

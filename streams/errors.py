@@ -1,0 +1,56 @@
+"""Everything the engine raises.
+
+CredstreamError
+├── Unavailable          Redis cannot be reached, is loading, failing over or read-only: try again
+│   └── Full             Redis is out of memory: submissions are refused until there is room
+├── NotFound             no such job
+├── WrongState           the job is not where the verb needs it (carries `.state`)
+├── LostClaim            the job is no longer ours: its lease was lost, another worker has it
+├── TooBig               payload or result above the limit
+├── BadPage              an offset deeper than pages go; use a cursor
+└── LayoutTooNew         the data in Redis was written by a newer version
+"""
+
+
+class CredstreamError(Exception):
+    """Base of every error of the engine."""
+
+
+class Unavailable(CredstreamError):
+    """Redis did not do it and nothing is known to be stored; the call may be repeated."""
+
+    retry_after_ms = 1_000
+
+
+class Full(Unavailable):
+    """Redis has reached maxmemory: add is refused, workers go on."""
+
+    retry_after_ms = 5_000
+
+
+class NotFound(CredstreamError):
+    """No job with this id in this queue."""
+
+
+class WrongState(CredstreamError):
+    """The job exists, but not in a state this verb applies to."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class LostClaim(CredstreamError):
+    """This worker no longer holds the job."""
+
+
+class TooBig(CredstreamError):
+    """A payload or result exceeds the limit."""
+
+
+class BadPage(CredstreamError):
+    """The page lies deeper than offsets go."""
+
+
+class LayoutTooNew(CredstreamError):
+    """`meta.layout` is higher than this version knows."""

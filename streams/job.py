@@ -1,0 +1,110 @@
+"""A job on its way in (NewJob) and in the hands of a handler (Job)."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.job import JobOptions, State
+from streams.record import Header
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a producer asks for. `data` is any JSON object; `name` defaults to the queue's."""
+
+    name: str = ""
+    data: Mapping[str, Any] | None = None
+    options: JobOptions | None = None
+
+
+class Added(NamedTuple):
+    """The answer to an add. `deduplicated`: the id was known, nothing was added, and `state` is
+    that of the job that has it."""
+
+    id: str
+    state: State
+    deduplicated: bool
+
+
+class Job:
+    """One job as its handler sees it: an immutable record. The body is decoded when first used."""
+
+    __slots__ = ("_body", "_document", "claimed_ms", "header", "id", "queue")
+
+    def __init__(self, queue: str, job_id: str, header: Header, body: bytes, claimed_ms: int):
+        self.queue = queue
+        self.id = job_id
+        self.header = header
+        self.claimed_ms = claimed_ms
+        """When this run's claim was made: epoch ms by the clock of Redis."""
+        self._body = body
+        self._document: dict[str, Any] | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The job's JSON as stored: an object with name, data, opts."""
+        return self._body
+
+    @property
+    def document(self) -> dict[str, Any]:
+        if self._document is None:
+            self._document = orjson.loads(self._body)
+        return self._document
+
+    @property
+    def name(self) -> str:
+        return str(self.document["name"])
+
+    @property
+    def data(self) -> Any:
+        return self.document["data"]
+
+    @property
+    def opts(self) -> dict[str, Any]:
+        opts: dict[str, Any] = self.document["opts"]
+        return opts
+
+    @property
+    def timestamp(self) -> int:
+        """When the job was added: epoch ms by the clock of Redis."""
+        return int(self.header.added)
+
+    @property
+    def attempts_made(self) -> int:
+        """Attempts that ended before this run."""
+        return self.header.made
+
+    @property
+    def attempts_started(self) -> int:
+        """Starts including this one."""
+        return self.header.started + 1
+
+    @property
+    def attempts(self) -> int:
+        """Tries in total."""
+        return int(self.opts.get("attempts", 1))
+
+    @property
+    def stalled_count(self) -> int:
+        return self.header.stalled
+
+    def with_data(self, data: bytes) -> "Job":
+        """The same job with the payload that had been put aside (claim check)."""
+        document = self.document | {"data": orjson.loads(data)}
+        job = Job(self.queue, self.id, self.header, self._body, self.claimed_ms)
+        job._document = document
+        return job
+
+    def __repr__(self) -> str:
+        return f"Job(queue={self.queue!r}, id={self.id!r}, attempts_made={self.attempts_made})"
+
+
+def new_ids(count: int) -> list[str]:
+    """`count` fresh ids: 26 hex digits that begin with the time, so ids sort roughly by age."""
+    stamp = f"{time.time_ns() // 1_000_000:012x}"
+    noise = os.urandom(7 * count).hex()
+    return [stamp + noise[at : at + 14] for at in range(0, 14 * count, 14)]

@@ -1,0 +1,73 @@
+"""Every key is spelled here and nowhere else.
+
+All keys of a queue share one hash tag, so that a script over them lives in one Cluster slot.
+The tag is a parameter: it is the queue's name today and may become one of several partitions.
+"""
+
+from collections.abc import Mapping
+
+LANES = range(-1, 11)
+"""Lane numbers: -1 is `back` (served first), 0..10 the priorities."""
+GROUP = "workers"
+CATALOGUE = "cs:queues"
+PROBE = "cs:probe"
+
+_NAMES = {
+    "lanes": "lanes",
+    "jobs": "jobs",
+    "delayed": "delayed",
+    "delayed_jobs": "delayed:jobs",
+    "blobs": "blobs",
+    "run": "run",
+    "completed": "completed",
+    "dead": "dead",
+    "expiry_completed": "expiry:completed",
+    "expiry_dead": "expiry:dead",
+    "gone": "gone",
+    "gone_jobs": "gone:jobs",
+    "outbox": "outbox",
+    "events": "events",
+    "meta": "meta",
+    "limit": "limit",
+    "wake": "wake",
+    "cancel": "cancel",
+    "workers": "workers",
+}
+
+
+def lane_name(lane: int) -> str:
+    return "back" if lane == -1 else f"p{lane}"
+
+
+class QueueKeys:
+    """The keys of one queue by the names that script headers use; `@lanes` is the twelve lanes."""
+
+    __slots__ = ("by_name", "prefix", "tag")
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.prefix = f"cs:{{{tag}}}:"
+        self.by_name: Mapping[str, bytes] = {
+            name: f"{self.prefix}{suffix}".encode() for name, suffix in _NAMES.items()
+        }
+
+    def lane(self, lane: int) -> bytes:
+        return f"{self.prefix}{lane_name(lane)}".encode()
+
+    def select(self, names: tuple[str, ...]) -> tuple[bytes, ...]:
+        """The keys a script declares, in its order."""
+        keys: list[bytes] = []
+        for name in names:
+            if name == "@lanes":
+                keys.extend(self.lane(lane) for lane in LANES)
+            else:
+                keys.append(self.by_name[name])
+        return tuple(keys)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.by_name[name]
+
+
+def vault(did: str) -> str:
+    """The sealed private keys of one DID."""
+    return f"cs:vault:{{{did}}}"

@@ -1,0 +1,26 @@
+-- raise: due delayed jobs move to their lanes; answers how many.
+-- needs: @lanes lanes jobs delayed delayed_jobs
+local function raise(now)
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
+  if #due == 0 then return 0 end
+  local records, places = redis.call('HMGET', delayed_jobs, unpack(due)), {}
+  for k = 1, #due do
+    local id, record, fields, from = due[k], records[k], {}, 1
+    if record then
+      repeat
+        local at = string.find(record, '\0', from, true)
+        fields[#fields + 1] = string.sub(record, from, at and at - 1 or -1)
+        from = at and at + 1
+      until not from
+      local priority = string.match(fields[1], '^%d+:(%d+)')
+      local entry = redis.call('XADD', KEYS[priority + 2], '*', 'j', id, 'h', fields[1], 'b',
+        unpack(fields, 2))
+      places[#places + 1] = id; places[#places + 1] = priority .. ':' .. entry
+      redis.call('ZADD', lanes, priority, priority)
+    end
+  end
+  if #places > 0 then redis.call('HSET', jobs, unpack(places)) end
+  redis.call('ZREM', delayed, unpack(due))
+  redis.call('HDEL', delayed_jobs, unpack(due))
+  return #due
+end

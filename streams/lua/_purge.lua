@@ -1,0 +1,21 @@
+-- purge: ended jobs disappear with everything they own. rows: (entry id)*
+-- needs: jobs blobs run gone gone_jobs
+local function purge(stream, expiry, rows, now)
+  local entries, ids, owned, traces = {}, {}, {}, {}
+  for k = 1, #rows, 2 do
+    local id = rows[k + 1]
+    entries[#entries + 1] = rows[k]; ids[#ids + 1] = id
+    owned[#owned + 1] = id .. ':d'; owned[#owned + 1] = id .. ':r'
+    traces[#traces + 1] = id .. ':p'; traces[#traces + 1] = id .. ':l'
+    if string.sub(id, 1, 3) == 'cb-' then
+      redis.call('ZADD', gone, now, id)
+      redis.call('HSET', gone_jobs, id, id .. '|')
+    end
+  end
+  if #ids == 0 then return end
+  redis.call('XDEL', stream, unpack(entries))
+  redis.call('HDEL', jobs, unpack(ids))
+  if redis.call('ZCARD', expiry) > 0 then redis.call('ZREM', expiry, unpack(entries)) end
+  if redis.call('HLEN', blobs) > 0 then redis.call('HDEL', blobs, unpack(owned)) end
+  if redis.call('HLEN', run) > 0 then redis.call('HDEL', run, unpack(traces)) end
+end

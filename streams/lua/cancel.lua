@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+-- cancel: a job that has not started dies now; a running one is marked for its worker to stop.
+-- from: waiting delayed active
+-- to: failed active
+-- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events
+-- args: id
+-- replies: OK CANCELLING MISSING ENDED
+-- uses: bury
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local place = redis.call('HGET', jobs, id)
+if not place then return {'MISSING'} end
+local kind, entry = string.match(place, '^(%w+):?(.*)$')
+if kind == 'c' or kind == 'f' then return {'ENDED', kind == 'c' and 'completed' or 'failed'} end
+redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead); redis.call('HLEN', blobs)
+redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
+redis.call('HLEN', cancel); redis.call('ZCARD', delayed)
+local fields, lane
+if kind == 'd' then
+  local record, from = redis.call('HGET', delayed_jobs, id), 1
+  local parts = {}
+  repeat
+    local at = string.find(record, '\0', from, true)
+    parts[#parts + 1] = string.sub(record, from, at and at - 1 or -1)
+    from = at and at + 1
+  until not from
+  fields, lane, entry = {'j', id, 'h', parts[1], 'b', unpack(parts, 2)}, 'd', '0-0'
+  redis.call('ZREM', delayed, id)
+  redis.call('HDEL', delayed_jobs, id)
+else
+  lane = kind == 'b' and -1 or kind
+  local held = redis.pcall('XPENDING', KEYS[lane + 2], 'workers', entry, entry, 1)
+  if held[1] then
+    redis.call('HSET', cancel, id, now)
+    return {'CANCELLING'}
+  end
+  fields = redis.call('XRANGE', KEYS[lane + 2], entry, entry)[1][2]
+end
+bury(lane, entry, fields, 'cancelled', 'cancelled before it started', now)
+redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i', id)
+return {'OK'}

@@ -1,0 +1,35 @@
+#!lua flags=no-writes
+-- counts: how many jobs lie where, exactly, and what an operator asks next.
+--   answers word, now, waiting, active, completed, failed, delayed, paused, live workers,
+--   ms the oldest waiting job has waited (-1: none), max, duration, concurrency, due, outbox
+-- from: any
+-- to: any
+-- keys: @lanes delayed completed dead meta workers outbox
+-- args: silent_ms
+-- replies: OK
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local length, active, oldest = 0, 0, nil
+for n = -1, 10 do
+  local here = redis.call('XLEN', KEYS[n + 2])
+  if here > 0 then
+    local groups, last = redis.call('XINFO', 'GROUPS', KEYS[n + 2]), '-'
+    local pending = 0
+    if groups[1] then pending = groups[1][6]; last = '(' .. groups[1][8] end
+    length, active = length + here, active + pending
+    if here > pending then
+      local first = redis.call('XRANGE', KEYS[n + 2], last, '+', 'COUNT', 1)[1]
+      local since = first and tonumber(string.match(first[1], '^%d+'))
+      if since and (not oldest or since < oldest) then oldest = since end
+    end
+  end
+end
+local alive, beats = 0, redis.call('HVALS', workers)
+for k = 1, #beats do
+  if tonumber(string.match(beats[k], '^%d+')) >= now - silent_ms then alive = alive + 1 end
+end
+local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency')
+return {'OK', now, length - active, active, redis.call('XLEN', completed), redis.call('XLEN', dead),
+  redis.call('ZCARD', delayed), facts[1] and 1 or 0, alive, oldest and math.max(0, now - oldest) or -1,
+  facts[2] or '', facts[3] or '', facts[4] or '', redis.call('ZCOUNT', delayed, '-inf', now),
+  redis.call('XLEN', outbox)}

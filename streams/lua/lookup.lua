@@ -1,0 +1,30 @@
+#!lua flags=no-writes
+-- lookup: everything about one job.
+--   answers word, state, entry or due time, fields, progress, log, payload, result
+-- from: any
+-- to: any
+-- keys: @lanes jobs delayed delayed_jobs completed dead blobs run
+-- args: id
+-- replies: OK MISSING
+local place = redis.call('HGET', jobs, id)
+if not place then return {'MISSING'} end
+local kind, entry = string.match(place, '^(%w+):?(.*)$')
+local state, fields
+if kind == 'd' then
+  state, entry = 'delayed', redis.call('ZSCORE', delayed, id)
+  fields = {'j', id, 'p', redis.call('HGET', delayed_jobs, id)}
+else
+  local key = kind == 'c' and completed or kind == 'f' and dead or KEYS[(tonumber(kind) or -1) + 2]
+  local found = redis.call('XRANGE', key, entry, entry)
+  if not found[1] then return {'MISSING'} end
+  fields = found[1][2]
+  if kind == 'c' then state = 'completed' elseif kind == 'f' then state = 'failed'
+  else
+    local held = redis.pcall('XPENDING', key, 'workers', entry, entry, 1)
+    state = held[1] and 'active' or 'waiting'
+    if held[1] then entry = entry .. ' ' .. held[1][2] .. ' ' .. held[1][3] end
+  end
+end
+local run_values = redis.call('HMGET', run, id .. ':p', id .. ':l')
+local big = redis.call('HMGET', blobs, id .. ':d', id .. ':r')
+return {'OK', state, entry, fields, run_values[1], run_values[2], big[1], big[2]}

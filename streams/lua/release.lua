@@ -1,0 +1,41 @@
+#!lua flags=allow-oom
+-- release: a stopping worker gives claimed jobs back unharmed: no attempt is charged.
+--   jobs: (lane entry id)*; answers word, now, then index, word pairs for jobs that were not ours
+-- from: active
+-- to: waiting
+-- keys: @lanes lanes jobs delayed_jobs completed dead gone_jobs events wake
+-- args: list...
+-- replies: OK
+-- uses: already held
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lanes_of, entries, ids = {}, {}, {}
+for i = list, #ARGV, 3 do
+  lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
+end
+local found = held(lanes_of, entries, ids)
+redis.call('XLEN', KEYS[1]); redis.call('ZCARD', lanes); redis.call('XLEN', events); redis.call('ZCARD', wake)
+
+local reply, moved = {'OK', now}, {}
+for k = 1, #ids do
+  local fields = found[k]
+  if type(fields) == 'string' then reply[#reply + 1] = k; reply[#reply + 1] = fields
+  else
+    local front, rest = string.match(fields[4], '^(' .. string.rep('[^:]*:', 8) .. ')[^:]*(.*)$')
+    fields[4] = front .. lanes_of[k] .. '.' .. entries[k] .. rest
+    local back = redis.call('XADD', KEYS[1], '*', unpack(fields))
+    redis.call('HSET', jobs, ids[k], 'b:' .. back)
+    redis.call('XACK', KEYS[lanes_of[k] + 2], 'workers', entries[k])
+    redis.call('XDEL', KEYS[lanes_of[k] + 2], entries[k])
+    moved[#moved + 1] = ids[k]
+  end
+end
+if #moved > 0 then
+  redis.call('ZADD', lanes, -1, '-1')
+  redis.call('ZADD', wake, 0, '1')
+end
+for from = 1, #moved, 50 do
+  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'waiting', 'i',
+    table.concat(moved, ' ', from, math.min(from + 49, #moved)))
+end
+return reply

@@ -1,0 +1,46 @@
+#!lua flags=allow-oom
+-- retry: claimed jobs whose attempt failed wait out their backoff.
+--   jobs: (lane entry id header history delay_ms)*; header and history are final
+--   answers word, now, then index, word pairs for jobs that were not ours
+-- from: active
+-- to: delayed
+-- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake
+-- args: list...
+-- replies: OK
+-- uses: already held
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lanes_of, entries, ids = {}, {}, {}
+for i = list, #ARGV, 6 do
+  lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
+end
+local found = held(lanes_of, entries, ids)
+local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+redis.call('HLEN', delayed_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
+
+local reply, moved, rouse = {'OK', now}, {}, false
+for k = 1, #ids do
+  local fields, at = found[k], list + (k - 1) * 6
+  if type(fields) == 'string' then reply[#reply + 1] = k; reply[#reply + 1] = fields
+  else
+    local body, rest = '', ''
+    for f = 5, #fields, 2 do
+      if fields[f] == 'b' then body = fields[f + 1]
+      elseif fields[f] ~= 'x' then rest = rest .. '\0' .. fields[f] .. '\0' .. fields[f + 1] end
+    end
+    local due = now + ARGV[at + 5]
+    redis.call('HSET', delayed_jobs, ids[k], ARGV[at + 3] .. '\0' .. body .. rest .. '\0x\0' .. ARGV[at + 4])
+    redis.call('ZADD', delayed, due, ids[k])
+    redis.call('HSET', jobs, ids[k], 'd')
+    redis.call('XACK', KEYS[lanes_of[k] + 2], 'workers', entries[k])
+    redis.call('XDEL', KEYS[lanes_of[k] + 2], entries[k])
+    moved[#moved + 1] = ids[k]
+    rouse = rouse or not head or due < tonumber(head)
+  end
+end
+if rouse then redis.call('ZADD', wake, 0, '1') end
+for from = 1, #moved, 50 do
+  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'delayed', 'i',
+    table.concat(moved, ' ', from, math.min(from + 49, #moved)))
+end
+return reply

@@ -1,0 +1,80 @@
+"""A job's record as it lies in a stream entry, and its header.
+
+Fields: `j` id, `h` header, `b` body (JSON: name, data, opts, later times and result),
+`c` callback (JSON), `x` error history (JSON array). Unknown fields are kept as they are.
+"""
+
+from dataclasses import dataclass, replace
+
+LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`layout:priority:made:started:stalled:endings:flags:expires:from:added[:finished[:nonce]]`.
+
+    Times are epoch milliseconds by the clock of Redis; readers ignore further items.
+    """
+
+    priority: int
+    made: int
+    """Attempts that were charged."""
+    started: int
+    stalled: int
+    endings: int
+    """How often the job has ended; numbers its callbacks."""
+    flags: str
+    """C callback; B, R payload, result in blobs; E expires; D, F not kept when completed, failed;
+    K, L kept without limit; A<ms>, X<ms> kept for an age of its own."""
+    expires: str
+    origin: str
+    """The claim this record was copied from: `<lane>.<entry>`."""
+    added: str
+    finished: str = ""
+    nonce: str = ""
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Header":
+        items = text.decode().split(":")
+        _, priority, made, started, stalled, endings, flags, expires, origin, added = items[:10]
+        return cls(
+            int(priority),
+            int(made),
+            int(started),
+            int(stalled),
+            int(endings),
+            flags,
+            expires,
+            origin,
+            added,
+            items[10] if len(items) > 10 else "",
+            items[11] if len(items) > 11 else "",
+        )
+
+    def render(self) -> str:
+        """The header up to `added` (the scripts append the time of the ending themselves)."""
+        return (
+            f"{LAYOUT}:{self.priority}:{self.made}:{self.started}:{self.stalled}:{self.endings}:"
+            f"{self.flags}:{self.expires}:{self.origin}:{self.added}"
+        )
+
+    def moved(self, origin: str, *, made: int, endings: int, flags: str | None = None) -> "Header":
+        """The header after one more start that came from the claim `origin`."""
+        return replace(
+            self,
+            made=self.made + made,
+            started=self.started + 1,
+            endings=self.endings + endings,
+            origin=origin,
+            flags=self.flags if flags is None else flags,
+        )
+
+
+def fields(flat: list[bytes]) -> dict[bytes, bytes]:
+    """A flat field list as a mapping. A packed delayed record (`p`) is unpacked."""
+    pairs = dict(zip(flat[::2], flat[1::2], strict=True))
+    packed = pairs.pop(b"p", None)
+    if packed is not None:
+        header, body, *rest = packed.split(b"\0")
+        pairs |= {b"h": header, b"b": body, **dict(zip(rest[::2], rest[1::2], strict=True))}
+    return pairs

@@ -1,0 +1,121 @@
+"""Where Redis is: one URL for every topology, or the seed's REDIS_HOST / PORT / PASSWORD."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SCHEMES = frozenset(
+    {"redis", "rediss", "unix"}
+    | {f"{tls}+{kind}" for tls in ("redis", "rediss") for kind in ("sentinel", "cluster")}
+)
+
+
+class RedisSettings(BaseSettings):
+    """Read from the environment (`REDIS_*`) once, at the doorstep; frozen.
+
+    `url` wins over host, port and password. A password file is read at every connect, so a
+    password can be rotated without a restart.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_", frozen=True, extra="ignore")
+
+    url: SecretStr | None = None
+    """redis:// rediss:// unix:// redis+sentinel://h:p,h:p/master redis+cluster://h:p,h:p"""
+    host: str = "localhost"
+    port: int = Field(6379, ge=1, le=65_535)
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
+    timeout_ms: int = Field(5_000, ge=100)
+    """How long a reply may take before the connection counts as dead."""
+    connect_timeout_ms: int = Field(2_000, ge=50)
+
+    @field_validator("username", "password", "password_file", "url", mode="before")
+    @classmethod
+    def _empty_means_absent(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> Self:
+        if self.url is not None and urlsplit(self.url.get_secret_value()).scheme not in SCHEMES:
+            raise ValueError(f"REDIS_URL must begin with one of {', '.join(sorted(SCHEMES))}")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A parsed `url`: what kind of deployment, which hosts, which credentials."""
+
+    kind: str
+    tls: bool
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    master: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = None
+
+
+def address(settings: RedisSettings) -> Address:
+    """The address a RedisSettings names. ValueError says what is wrong with the URL."""
+    if settings.url is None:
+        password = settings.password.get_secret_value() if settings.password else None
+        return Address(
+            kind="single",
+            tls=settings.tls,
+            hosts=((settings.host, settings.port),),
+            username=settings.username,
+            password=password,
+        )
+    return parse_url(settings.url.get_secret_value(), settings.tls)
+
+
+def parse_url(url: str, tls: bool = False) -> Address:
+    """An Address from one URL of a known scheme."""
+    parts = urlsplit(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    userinfo, _, hostlist = parts.netloc.rpartition("@")
+    username, _, password = userinfo.partition(":")
+    query = parse_qs(parts.query)
+    path = parts.path.strip("/")
+    shared: dict[str, Any] = {
+        "tls": tls or scheme == "rediss" or query.get("tls") == ["true"],
+        "username": unquote(username) or _first(query, "username"),
+        "password": unquote(password) or _first(query, "password"),
+    }
+    if scheme == "unix":
+        return Address(kind="unix", path=parts.path, db=int(query.get("db", ["0"])[0]), **shared)
+    default_port = 26_379 if kind == "sentinel" else 6_379
+    hosts = tuple(_host_port(item, default_port) for item in hostlist.split(",") if item)
+    if not hosts:
+        raise ValueError("REDIS_URL names no host")
+    if kind == "sentinel":
+        master, _, db = path.partition("/")
+        return Address(
+            kind="sentinel", hosts=hosts, master=master or "mymaster", db=int(db or 0), **shared
+        )
+    if kind == "cluster":
+        return Address(kind="cluster", hosts=hosts, **shared)
+    return Address(kind="single", hosts=hosts[:1], db=int(path or 0), **shared)
+
+
+def _first(query: dict[str, list[str]], name: str) -> str | None:
+    return query[name][0] if name in query else None
+
+
+def _host_port(text: str, default: int) -> tuple[str, int]:
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        return host, int(port.lstrip(":") or default)
+    host, _, port = text.partition(":")
+    return host, int(port or default)

@@ -1,0 +1,80 @@
+"""One queue's scripts: the only place that calls them."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from streams.connection import Lost, Redis
+from streams.errors import LayoutTooNew
+from streams.keys import CATALOGUE, QueueKeys
+from streams.record import LAYOUT
+from streams.scripts import SCRIPTS, Argument, Command
+
+
+class Store:
+    """Calls the transitions of one queue and knows which of them may be sent twice."""
+
+    def __init__(self, redis: Redis, tag: str) -> None:
+        self.redis = redis
+        self.keys = QueueKeys(tag)
+        self._opened = False
+
+    def command(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> Command:
+        return SCRIPTS[name].command(self.keys, rest, **named)
+
+    async def once(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
+        """A script whose repetition would do something else (claim). Raises Lost when in doubt."""
+        if not self._opened:
+            await self.open()
+        command = self.command(name, rest, **named)
+        replies = await self.redis.run(self.keys.prefix, command)
+        return SCRIPTS[name].check(replies[0])
+
+    async def call(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
+        """A script that may be repeated: sent once more when its reply was lost."""
+        try:
+            return await self.once(name, rest, **named)
+        except Lost:
+            await self.redis.unreachable()
+            return await self.once(name, rest, **named)
+
+    async def add(self, args: Sequence[Argument], *, forward: bool = False) -> list[Any]:
+        """`add`, told on a repetition that it is one: what was done and has ended since stays so.
+
+        `forward` is the relay's: its ids are deterministic, every send may be a repetition, and
+        it works in a full Redis."""
+        name = "forward" if forward else "add"
+        nonce = "" if forward else secrets.token_hex(4)
+        try:
+            return await self.once(name, args, nonce=nonce, again=int(forward))
+        except Lost:
+            await self.redis.unreachable()
+            return await self.once(name, args, nonce=nonce, again=1)
+
+    async def open(self) -> None:
+        """Refuses keys of a newer layout. Raises LayoutTooNew."""
+        command = self.command("open", layout=LAYOUT)
+        reply = (await self.redis.run(self.keys.prefix, command))[0]
+        if int(reply[1]) > LAYOUT:
+            raise LayoutTooNew(
+                f"queue {self.keys.tag} was written with layout {int(reply[1])}; this version knows "
+                f"{LAYOUT}: update it before it joins"
+            )
+        self._opened = True
+
+    async def register(self, name: str, about: bytes) -> None:
+        """Enter a queue into the catalogue that the gateway reads."""
+        await self.redis.command("HSET", CATALOGUE, name, about, key=CATALOGUE)
+
+    async def worker_beats(self) -> Mapping[str, bytes]:
+        """What each worker last said of itself: `<epoch ms>:<JSON>` by worker name."""
+        flat = await self.redis.command("HGETALL", self.keys["workers"], key=self.keys.prefix)
+        return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def exceptions(reply: list[Any], count: int) -> list[str]:
+    """Per job the word of a batched reply; OK where it names none."""
+    words = ["OK"] * count
+    for index, word in zip(reply[2::2], reply[3::2], strict=True):
+        words[index - 1] = word.decode()
+    return words

@@ -1,0 +1,118 @@
+"""The duties that keep a queue in order. Each is a verb that any number of pods may call at any
+time: within `interval_ms` of another's call it answers SKIP and does nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.spec import QueueSpec
+from streams.connection import Redis
+from streams.scripts import Argument
+from streams.store import Store
+
+MOVES_A_CALL = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a verb did. `more`: call again at once."""
+
+    count: int
+    more: bool = False
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """An outbox entry. `value` is the result, or the last error of a job that failed."""
+
+    entry: bytes
+    job_id: str
+    ending: int
+    to: Mapping[str, Any]
+    event: str
+    value: Any
+
+
+class Upkeep:
+    """The verbs, for one queue."""
+
+    def __init__(self, spec: QueueSpec, redis: Redis) -> None:
+        self.spec = spec
+        self.redis = redis
+        self.store = Store(redis, spec.name)
+
+    async def promote(self, interval_ms: int = 0) -> Done:
+        """Delayed jobs that are due become waiting, 100 a call."""
+        reply = await self.store.call("promote", interval_ms=interval_ms)
+        return Done(reply[1], reply[1] == 100, reply[0] == b"SKIP")
+
+    async def reclaim(self, interval_ms: int = 0) -> Done:
+        """Jobs of workers that fell silent for the queue's lease return to waiting."""
+        reply = await self.store.call(
+            "reclaim",
+            lease_ms=self.spec.lease_ms,
+            max_stalls=self.spec.max_stalls,
+            interval_ms=interval_ms,
+            most=MOVES_A_CALL,
+        )
+        return Done(reply[1], bool(reply[2]), reply[0] == b"SKIP")
+
+    async def prune(self, interval_ms: int = 0) -> Done:
+        """Ended jobs past their retention disappear."""
+        keep = self.spec.retention
+        reply = await self.store.call(
+            "prune",
+            completed_ms=_limit(keep.completed_ms),
+            completed_count=_limit(keep.completed_count),
+            failed_ms=_limit(keep.failed_ms),
+            failed_count=_limit(keep.failed_count),
+            interval_ms=interval_ms,
+        )
+        return Done(reply[1], bool(reply[2]), reply[0] == b"SKIP")
+
+    async def sweep(self, interval_ms: int = 0) -> Done:
+        """Orphaned entries return to waiting; consumers of workers long gone disappear."""
+        silent_ms = max(60_000, 2 * self.spec.lease_ms)
+        reply = await self.store.call(
+            "sweep", silent_ms=silent_ms, idle_ms=10 * silent_ms, interval_ms=interval_ms
+        )
+        return Done(reply[1], False, reply[0] == b"SKIP")
+
+    async def owed(self, most: int = 100) -> list[Owed]:
+        """The oldest endings whose callbacks are not queued yet."""
+        keys = self.store.keys
+        found = await self.redis.command(
+            "XRANGE", keys["outbox"], "-", "+", "COUNT", most, key=keys.prefix
+        )
+        return [_owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found]
+
+    async def paid(self, entries: Sequence[bytes]) -> None:
+        """Forget endings whose callbacks are queued."""
+        keys = self.store.keys
+        await self.redis.command("XDEL", keys["outbox"], *entries, key=keys.prefix)
+
+    async def forward(self, args: Sequence[Argument]) -> list[Any]:
+        """`add` for the relay: deterministic ids, may be repeated, works in a full Redis."""
+        return await self.store.add(args, forward=True)
+
+    async def refuse(self, job_id: str, body: bytes, message: str) -> None:
+        """A callback that cannot be queued becomes a dead letter (reason `callback`)."""
+        await self.store.call("refuse", id=job_id, body=body, message=orjson.dumps(message))
+
+
+
+def _limit(value: int | None) -> int | str:
+    return "" if value is None else value
+
+
+def _owed(entry: bytes, record: Mapping[bytes, bytes]) -> Owed:
+    job_id = record[b"j"].decode()
+    if b"o" in record:
+        owed = orjson.loads(record[b"o"])
+        return Owed(entry, job_id, owed["ending"], owed["to"], owed["event"], owed["value"])
+    ending = int(record[b"h"].split(b":")[5])
+    error = orjson.loads(record[b"x"])[-1]
+    return Owed(entry, job_id, ending, orjson.loads(record[b"c"]), "failed", error)

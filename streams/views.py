@@ -1,0 +1,59 @@
+"""From records to what people see. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from schemas.job import AttemptError, JobView, State
+from streams.record import Header, fields
+
+
+def started_on(worker: str, job_id: str, beats: Mapping[str, bytes]) -> int | None:
+    """When a worker says it started a job; None when it has not said so yet."""
+    beat = beats.get(worker)
+    if beat is None:
+        return None
+    running = orjson.loads(beat.partition(b":")[2]).get("running", {})
+    return running.get(job_id)
+
+
+def job_view(
+    queue: str, state: State, where: bytes, flat: list[bytes], extra: Mapping[str, Any]
+) -> JobView:
+    """A job's view. `where` is its stream entry or, delayed, its due time. `extra` may hold
+    progress, payload, result (bytes of JSON) and beats, now_ms for active jobs."""
+    record = fields(flat)
+    header = Header.parse(record[b"h"])
+    body = orjson.loads(record[b"b"])
+    history = orjson.loads(record[b"x"]) if b"x" in record else []
+    errors = [AttemptError.model_construct(**item) for item in history]
+    job_id = record[b"j"].decode()
+    running = state is State.ACTIVE
+    processed_on = body.get("processedOn")
+    if running:
+        _, worker, idle = where.decode().split(" ")
+        beats, now_ms = extra.get("beats", {}), extra.get("now_ms", 0)
+        processed_on = started_on(worker, job_id, beats) or (now_ms - int(idle)) or None
+    elif history and processed_on is None:
+        processed_on = history[-1].get("started")
+    payload, result = extra.get("payload"), extra.get("result")
+    return JobView.model_construct(
+        id=job_id,
+        name=body["name"],
+        queue=queue,
+        state=state,
+        data=orjson.loads(payload) if payload else body["data"],
+        opts=body["opts"],
+        progress=orjson.loads(extra["progress"]) if extra.get("progress") else None,
+        attempts_made=header.made,
+        attempts_started=header.started + running,
+        stalled_count=header.stalled,
+        timestamp=int(header.added),
+        processed_on=processed_on,
+        finished_on=int(header.finished) if header.finished else None,
+        delay_until=int(float(where)) if state is State.DELAYED else None,
+        returnvalue=orjson.loads(result) if result else body.get("returnvalue"),
+        failed_reason=errors[-1].message if errors and state is State.FAILED else None,
+        errors=errors,
+    )
