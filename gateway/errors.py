@@ -163,13 +163,19 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             503,
             "storage_full",
             "The storage is full",
-            "Submissions are refused until there is room; nothing was queued.",
+            "There is no room for submissions now; everything else goes on. Try again later.",
         ),
         engine.Unavailable: Kind(
             503,
             "storage_unavailable",
             "The storage is not available",
             "The storage cannot be reached now; nothing is known to be stored. Try again.",
+        ),
+        engine.LayoutTooNew: Kind(
+            503,
+            "storage_newer",
+            "This gateway is too old",
+            "A newer version has written the stored data; this gateway must be updated.",
         ),
     }
 )
@@ -256,8 +262,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     try:
         response = await handler(request)
     except Exception as error:
-        if request.transport is None:  # the client has left: nobody to tell
-            raise
+        if isinstance(error, ConnectionError) and request.transport is None:
+            raise  # the client has left: nobody to tell
         response = tell(request, error, request_id)
     stamp(response, request_id)
     if request.app[LIFE].draining:

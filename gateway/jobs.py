@@ -62,8 +62,6 @@ async def logs(request: web.Request) -> web.Response:
     """GET /queue/{name}/job/{id}/logs: the lines its handler wrote, oldest first."""
     listed, job_id = await _job(request)
     lines = await listed.queue.logs(job_id)
-    if not lines and await listed.queue.get(job_id) is None:
-        raise JobNotFound("The queue holds no job with this id.")
     return envelope({"id": job_id, "queue": listed.name, "logs": lines, "count": len(lines)})
 
 

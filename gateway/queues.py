@@ -18,7 +18,7 @@ from schemas.job import State
 PAGE_SPAN_MAX = 1_000
 PAGE_SPAN = 10
 """The seed's example asks for 0..10, which are eleven jobs: both ends count."""
-_INDEX = re.compile(r"\d{1,9}")
+_INDEX = re.compile(r"[0-9]{1,9}")
 _PARAMETERS = ("status", "start", "end")
 
 

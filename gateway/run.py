@@ -27,13 +27,14 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
     Raises Exposed before anything is bound, OSError when the address is taken.
     """
     check_bind(settings)
+    stop = _on(signal.SIGTERM, signal.SIGINT)
     connection = redis if isinstance(redis, Redis) else connect(redis)
     try:
         async with listening(create_app(connection, settings)) as (host, port):
             shown = f"[{host}]" if ":" in host else host
             logger.info("gateway listens on http://%s:%s", shown, port)
             complaint = asyncio.create_task(_complain(settings))
-            await _signalled(signal.SIGTERM, signal.SIGINT)
+            await stop.wait()
             complaint.cancel()
             logger.info("gateway stops: finishing requests in flight")
     finally:
@@ -53,13 +54,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _signalled(*signals: signal.Signals) -> None:
-    """Returns when the process gets one of `signals`; a second one is ignored."""
+def _on(*signals: signal.Signals) -> asyncio.Event:
+    """Set when the process gets one of `signals`; a second one changes nothing."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    event = asyncio.Event()
     for one in signals:
-        loop.add_signal_handler(one, stop.set)
-    await stop.wait()
+        loop.add_signal_handler(one, event.set)
+    return event
 
 
 async def _complain(settings: GatewaySettings) -> None:

@@ -79,9 +79,10 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to a request that never reached the application."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the response has begun: no other can be sent")
         error: BaseException = exc or RuntimeError(message)
+        gone = isinstance(error, ConnectionError) and request.transport is None
+        if gone or request.writer.output_size > 0:
+            raise ConnectionError("nobody is there, or has got half a response")
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # aiohttp: 400 for all it cannot parse
             error = NotHttp("The request is not well-formed HTTP.")
         response = tell(request, error, request_id_of(request))

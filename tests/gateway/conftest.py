@@ -1,0 +1,76 @@
+"""A real gateway on a loopback port, and a client for it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession
+
+from gateway.app import create_app
+from gateway.server import listening
+from gateway.settings import GatewaySettings
+from streams import Queue, Redis
+from streams.claims import Claim, Claims, Ending
+from tests.gateway.samples import ISSUANCE, Serve
+
+
+@pytest.fixture
+def issuance() -> dict[str, object]:
+    """A payload that vc-issuance takes."""
+    return dict(ISSUANCE)
+
+
+@pytest.fixture
+def serve(redis: Redis) -> Serve:
+    """`async with serve(settings) as http`: a gateway with settings of the test's own."""
+
+    @asynccontextmanager
+    async def serving(settings: GatewaySettings) -> AsyncIterator[ClientSession]:
+        async with (
+            listening(create_app(redis, settings)) as (_, port),
+            ClientSession(f"http://localhost:{port}") as http,
+        ):
+            yield http
+
+    return serving
+
+
+@pytest.fixture
+async def http(serve: Serve) -> AsyncIterator[ClientSession]:
+    """A client of a gateway with default settings."""
+    async with serve(GatewaySettings(host="127.0.0.1", port=0)) as session:
+        yield session
+
+
+@pytest.fixture
+def queue(redis: Redis) -> Queue:
+    """The engine's side of vc-issuance, to look behind the gateway."""
+    return Queue("vc-issuance", redis)
+
+
+class Hands:
+    """A worker of vc-issuance that does what it is told."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._claims = Claims(queue.spec, queue.redis, "hands")
+
+    async def take(self, count: int) -> list[Claim]:
+        """Up to `count` jobs, now active."""
+        claimed, _ = await self._claims.claim(await self._claims.link(), count)
+        return claimed.claims
+
+    async def end(self, claims: list[Claim], kind: str, text: bytes) -> None:
+        """`complete` with a result, `fail` with a history."""
+        key = "result" if kind == "complete" else "history"
+        endings = [Ending(claim, kind, **{key: text}) for claim in claims]
+        await self._claims.send([command for command, _ in self._claims.settle(endings)])
+
+    async def log(self, claim: Claim, line: str) -> None:
+        """A line in the log of an active job."""
+        assert await self._claims.log(claim, line)
+
+
+@pytest.fixture
+def hands(queue: Queue) -> Hands:
+    """A worker, for states that only a worker can bring about."""
+    return Hands(queue)

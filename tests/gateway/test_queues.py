@@ -1,0 +1,125 @@
+"""Queues over HTTP: counts, pages, pause, resume, clean."""
+
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from schemas import JobOptions, catalog
+from streams import NewJob, Queue
+
+AT = "/queue/vc-issuance"
+
+
+async def data_of(http: ClientSession, path: str, method: str = "GET", **more: Any) -> Any:
+    async with http.request(method, path, **more) as response:
+        assert response.status == 200, await response.text()
+        answer = await response.json()
+    assert answer["success"] is True
+    return answer["data"]
+
+
+async def test_stats_have_the_promised_members(
+    http: ClientSession, hands: Any, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    await queue.add_many([NewJob("x", issuance)] * 4 + [NewJob("x", issuance, DELAYED)])
+    done, failed, _ = [[claim] for claim in await hands.take(3)]
+    await hands.end(done, "complete", b"{}")
+    await hands.end(failed, "fail", b'[{"attempt":1,"reason":"failed"}]')
+    stats = await data_of(http, AT + "/stats")
+    assert stats.pop("oldestWaitingMs") >= 0
+    assert stats.pop("workers") >= 0
+    assert stats == {
+        "name": "vc-issuance",
+        "waiting": 1,
+        "active": 1,
+        "completed": 1,
+        "failed": 1,
+        "delayed": 1,
+        "total": 5,
+        "paused": False,
+    }
+
+
+DELAYED = JobOptions(delay=60_000)
+
+
+async def test_all_stats_name_every_queue(http: ClientSession, queue: Queue) -> None:
+    rows = await data_of(http, "/queue/stats")
+    assert [row["name"] for row in rows] == sorted(catalog())
+    assert await data_of(http, AT + "/stats") in rows
+
+
+async def test_pages_have_both_ends_and_eleven_jobs_unless_told_otherwise(
+    http: ClientSession, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    added = await queue.add_many([NewJob("x", issuance)] * 30)
+    ids = [one.id for one in added]
+    for query, expected in [
+        ("", ids[:11]),
+        ("?status=waiting", ids[:11]),
+        ("?status=waiting&start=0&end=10", ids[:11]),
+        ("?start=5&end=5", ids[5:6]),
+        ("?start=15", ids[15:26]),
+        ("?start=0&end=-1", ids),
+        ("?start=25&end=1025", ids[25:]),
+        ("?start=30&end=40", []),
+        ("?status=active", []),
+        ("?status=delayed", []),
+        ("?status=completed", []),
+        ("?status=failed", []),
+    ]:
+        jobs = await data_of(http, AT + "/jobs" + query)
+        assert [job["id"] for job in jobs] == expected, query
+
+
+async def test_failed_jobs_are_listed_newest_first(
+    http: ClientSession, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    ids = [(await queue.add("x", issuance)).id for _ in range(3)]
+    for job_id in ids:
+        await queue.cancel(job_id)
+    jobs = await data_of(http, AT + "/jobs?status=failed")
+    assert [job["id"] for job in jobs] == ids[::-1]
+    assert {job["state"] for job in jobs} == {"failed"}
+
+
+async def test_pause_and_resume_can_be_repeated(
+    http: ClientSession, hands: Any, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    await queue.add("x", issuance)
+    for verb, paused in [("pause", True), ("pause", True), ("resume", False), ("resume", False)]:
+        answer = await data_of(http, f"{AT}/{verb}", "POST")
+        assert answer == {"name": "vc-issuance", "paused": paused}
+        assert (await data_of(http, AT + "/stats"))["paused"] is paused
+        if paused:
+            assert await hands.take(1) == []
+    assert len(await hands.take(1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (None, {"completed": 0, "failed": 1}),
+        ({}, {"completed": 0, "failed": 1}),
+        ({"grace": 0, "status": "completed"}, {"completed": 0, "failed": 1}),
+        ({"grace": 3_600_000}, {"completed": 1, "failed": 1}),
+        ({"status": "failed"}, {"completed": 1, "failed": 0}),
+    ],
+)
+async def test_clean_removes_what_it_is_told(
+    http: ClientSession,
+    hands: Any,
+    queue: Queue,
+    issuance: dict[str, Any],
+    body: Any,
+    left: dict[str, int],
+) -> None:
+    await queue.add_many([NewJob("x", issuance)] * 2)
+    done, failed = [[claim] for claim in await hands.take(2)]
+    await hands.end(done, "complete", b"{}")
+    await hands.end(failed, "fail", b'[{"attempt":1,"reason":"failed"}]')
+    answer = await data_of(http, AT + "/clean", "POST", json=body)
+    assert answer == {"removed": 2 - sum(left.values())}
+    counts = await queue.counts()
+    assert {"completed": counts.completed, "failed": counts.failed} == left
