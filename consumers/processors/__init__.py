@@ -1,0 +1,1 @@
+"""One file per queue; each ends with `PROCESSOR`."""

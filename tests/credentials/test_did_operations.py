@@ -1,0 +1,108 @@
+"""did-operations: making a DID, and what the did:key method refuses."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import streams
+from consumers.credentials import did_key
+from consumers.credentials.custody import Custody, KeyRefused
+from consumers.credentials.keyring import KeyringError
+from consumers.processor import Resources
+from consumers.processors import did_operations, vc_issuance
+
+
+async def test_create_answers_the_did_and_its_document(desk: Any, payload: Any) -> None:
+    answer = await desk.run((await desk.take("did-operations", payload.create())).job)
+    did = answer["did"]
+    assert did.startswith("did:key:z6Mk")
+    assert answer == {
+        "did": did,
+        "didDocument": did_key.document(did),
+        "verificationMethod": did_key.verification_method(did),
+    }
+
+
+async def test_the_key_signs_for_its_organization_only(
+    desk: Any, payload: Any, custody: Custody
+) -> None:
+    claim = await desk.take("did-operations", payload.create("org-a"))
+    did = (await desk.run(claim.job))["did"]
+    key = await custody.signing_key(did, "org-a")
+    assert key.id == did_key.verification_method(did)
+    assert key.private.as_dict(private=False)["x"] == did_key.decode(did)["x"]
+    with pytest.raises(KeyRefused) as caught:
+        await custody.signing_key(did, "org-b")
+    assert caught.value.code == "issuer_not_owned"
+
+
+async def test_a_job_that_runs_again_makes_no_second_did(desk: Any, payload: Any, raw: Any) -> None:
+    job = (await desk.take("did-operations", payload.create())).job
+    first = await desk.run(job)
+    again = await asyncio.gather(*(desk.run(job) for _ in range(5)))
+    assert all(answer == first for answer in again)
+    assert len(list(raw.scan_iter("cs:vault:{did:*"))) == 1
+
+
+async def test_jobs_make_dids_of_their_own(desk: Any) -> None:
+    made = {await desk.create_issuer() for _ in range(5)}
+    assert len(made) == 5
+
+
+async def test_an_id_used_anew_makes_a_new_did(desk: Any, payload: Any, redis: Any) -> None:
+    """A job that is gone lends its id to another, perhaps another tenant's; not its DID."""
+    claim = await desk.take("did-operations", payload.create("org-a"), "create-1")
+    first = (await desk.finish(claim))["did"]
+    await streams.Queue("did-operations", redis).remove("create-1")
+    claim = await desk.take("did-operations", payload.create("org-b"), "create-1")
+    assert (await desk.finish(claim))["did"] != first
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"keyType": "Ed25519"}, {"label": "main"}])
+async def test_ed25519_is_the_default(desk: Any, payload: Any, metadata: Any) -> None:
+    job = (await desk.take("did-operations", payload.create(metadata=metadata))).job
+    assert (await desk.run(job))["did"].startswith("did:key:z6Mk")
+
+
+@pytest.mark.parametrize("key_type", ["P-256", "ed25519", "RSA", "X25519"])
+async def test_other_key_types_are_refused(desk: Any, payload: Any, key_type: str) -> None:
+    data = payload.create(metadata={"keyType": key_type})
+    rejection = await desk.refused("did-operations", data)
+    assert rejection.code == "key_type_not_supported"
+    assert key_type in str(rejection)
+
+
+@pytest.mark.parametrize("operation", ["update", "deactivate"])
+async def test_a_did_key_never_changes(desk: Any, payload: Any, operation: str) -> None:
+    did = await desk.create_issuer()
+    data = payload.create(operation=operation, did=did)
+    rejection = await desk.refused("did-operations", data)
+    assert rejection.code == "operation_not_supported"
+    assert "does not support" in str(rejection)
+
+
+async def test_did_web_is_refused_clearly(desk: Any, payload: Any) -> None:
+    rejection = await desk.refused("did-operations", payload.create(didMethod="web"))
+    assert rejection.code == "did_method_not_supported"
+    assert "did:web" in str(rejection)
+
+
+async def test_both_processors_open_the_same_ring(redis: Any, tmp_path: Path) -> None:
+    resources = Resources(redis, data_dir=tmp_path)
+    assert did_operations.PROCESSOR.open is not None
+    assert vc_issuance.PROCESSOR.open is not None
+    async with did_operations.PROCESSOR.open(resources) as custody:
+        did = await custody.create_did_key(("test",), "org-a")
+    async with vc_issuance.PROCESSOR.open(resources) as custody:
+        assert (await custody.signing_key(did, "org-a")).id.startswith(did)
+
+
+async def test_production_does_not_start_without_a_ring(redis: Any, tmp_path: Path) -> None:
+    resources = Resources(redis, data_dir=tmp_path, production=True)
+    for processor in (did_operations.PROCESSOR, vc_issuance.PROCESSOR):
+        assert processor.open is not None
+        with pytest.raises(KeyringError):
+            async with processor.open(resources):
+                pytest.fail("it must not open")
