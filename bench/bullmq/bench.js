@@ -16,6 +16,7 @@ import { Redis } from 'ioredis';
 
 const QUEUE = 'bench';
 const CHUNK = 250; // the fastest of 100, 250, 500, 1000 and 5000 for addBulk
+const WARM_UP = 2000; // jobs that go through another queue before a measurement
 const HERE = fileURLToPath(import.meta.url);
 const payload = JSON.parse(readFileSync(new URL('../payload.json', import.meta.url)));
 
@@ -63,8 +64,8 @@ async function addBulk(queue, count, opts, seen = () => {}) {
 }
 
 /** A worker that is connected but does not take jobs before `run`. */
-async function readyWorker(handler, options) {
-  const worker = new Worker(QUEUE, handler, { connection, autorun: false, ...options });
+async function readyWorker(handler, options, name = QUEUE) {
+  const worker = new Worker(name, handler, { connection, autorun: false, ...options });
   worker.on('error', (error) => { throw error; });
   await worker.waitUntilReady();
   return worker;
@@ -78,12 +79,25 @@ function completions(worker, count) {
   });
 }
 
+/** Add and process some jobs of another queue; they stay, so memory is compared after them. */
+async function warmUp() {
+  const other = new Queue('warm-up', { connection });
+  await addBulk(other, WARM_UP);
+  const worker = await readyWorker(async () => ({ success: true }), { concurrency }, 'warm-up');
+  const done = completions(worker, WARM_UP);
+  worker.run();
+  await done;
+  await worker.close();
+  await other.close();
+}
+
 async function countCompleted(queue, wanted) {
   const { completed } = await queue.getJobCounts('completed');
   if (completed !== wanted) throw new Error(`${completed} jobs completed instead of ${wanted}`);
 }
 
 async function cycle(queue) {
+  await warmUp();
   const start = await usage();
   const addStarted = now();
   await addBulk(queue, jobs);
@@ -110,12 +124,14 @@ async function cycle(queue) {
 }
 
 async function addOne(queue) {
+  await warmUp();
   const started = now();
   for (let done = 0; done < jobs; done += 1) await queue.add('issue-vc', payload);
   return { add_one_per_s: jobs / ((now() - started) / 1000) };
 }
 
 async function latency(queue) {
+  await warmUp();
   let arrived;
   const worker = await readyWorker(async () => { arrived(now()); }, { concurrency });
   worker.run();
@@ -132,6 +148,7 @@ async function latency(queue) {
 }
 
 async function delayed(queue) {
+  await warmUp();
   const due = new Map();
   const samples = [];
   const handler = async (job) => { samples.push(now() - due.get(job.id)); };
