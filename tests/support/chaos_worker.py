@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -43,6 +44,9 @@ class Report:
     def write(self, word: str, job_id: str = "-") -> None:
         os.write(self._file, f"{word} {job_id}\n".encode())
 
+    def job(self, word: str, job: Job) -> None:
+        self.write(word, job.id)
+
 
 async def main(wanted: Wanted) -> None:
     """Work until SIGTERM."""
@@ -65,12 +69,23 @@ async def main(wanted: Wanted) -> None:
         return {"by": wanted.report}
 
     spec = QueueSpec(wanted.queue, lease_ms=wanted.lease_ms, max_stalls=wanted.max_stalls)
-    worker = Worker(spec, handle, concurrency=wanted.concurrency, redis=wanted.url)
+    worker = Worker(
+        spec,
+        handle,
+        concurrency=wanted.concurrency,
+        redis=wanted.url,
+        drain_timeout_s=wanted.drain_s,
+    )
     for name in ("completed", "failed", "lost", "released"):
-        worker.on(name, lambda event, name=name: report.write(name, event.job.id))
+        worker.on(name, partial(report.job, name))
+
+    def stop() -> None:
+        worker.stop()
+        report.write("stopping")
+
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, gate.set)
-    loop.add_signal_handler(signal.SIGTERM, worker.stop)
+    loop.add_signal_handler(signal.SIGTERM, stop)
     report.write("ready")
     await worker.run()
     report.write("ended")
