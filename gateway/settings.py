@@ -15,22 +15,22 @@ class GatewaySettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address to bind. Anything but loopback needs `allow_insecure` while no credential exists."""
-    port: int = Field(3000, ge=0, le=65_535)
+    port: int = Field(default=3000, ge=0, le=65_535)
     """0 lets the system choose; the log line at start names the port."""
     reuse_port: bool = False
     """SO_REUSEPORT: several gateway processes share one port."""
     allow_insecure: bool = False
     """Serve beyond loopback without credentials, and complain about it every minute."""
 
-    body_limit_bytes: int = Field(MIB, ge=1)
-    bulk_limit_bytes: int = Field(5 * MIB, ge=1)
+    body_limit_bytes: int = Field(default=MIB, ge=1)
+    bulk_limit_bytes: int = Field(default=5 * MIB, ge=1)
     """Limit of a body that is a JSON array."""
-    bulk_jobs_max: int = Field(1_000, ge=1)
-    body_timeout_s: float = Field(30, gt=0)
+    bulk_jobs_max: int = Field(default=1_000, ge=1)
+    body_timeout_s: float = Field(default=30, gt=0)
     """A request body must have arrived by then."""
-    keepalive_timeout_s: float = Field(75, gt=0)
+    keepalive_timeout_s: float = Field(default=75, gt=0)
     """Bounds idle connections and, in aiohttp, the arrival of the header lines as well."""
-    shutdown_timeout_s: float = Field(30, gt=0)
+    shutdown_timeout_s: float = Field(default=30, gt=0)
     """Time that requests in flight get after SIGTERM."""
 
     @property

@@ -61,8 +61,11 @@ class Hands:
 
     async def end(self, claims: list[Claim], kind: str, text: bytes) -> None:
         """`complete` with a result, `fail` with a history."""
-        key = "result" if kind == "complete" else "history"
-        endings = [Ending(claim, kind, **{key: text}) for claim in claims]
+        complete = kind == "complete"
+        endings = [
+            Ending(claim, kind, result=text) if complete else Ending(claim, kind, history=text)
+            for claim in claims
+        ]
         await self._claims.send([command for command, _ in self._claims.settle(endings)])
 
     async def log(self, claim: Claim, line: str) -> None:

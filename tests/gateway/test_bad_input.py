@@ -122,7 +122,7 @@ async def test_one_bad_job_in_an_array_refuses_all(
 
 async def test_every_bad_index_of_an_array_is_listed(http: ClientSession, redis: Redis) -> None:
     bad = {3, 500, 999}
-    array = [{"data": {} if i in bad else ISSUANCE} for i in range(1_000)]
+    array: list[Any] = [{"data": {} if i in bad else ISSUANCE} for i in range(1_000)]
     array[7] = {"data": ISSUANCE, "options": {"priority": 11}}
     async with http.post("/queue/vc-issuance/jobs", json=array) as response:
         problem = await response.json(content_type="application/problem+json")

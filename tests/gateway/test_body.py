@@ -83,6 +83,6 @@ def test_64_levels_and_64_bits_are_kept_exactly() -> None:
 
 
 def test_many_brackets_are_not_a_deep_document() -> None:
-    wide = [{"a": []} for _ in range(1_000)]
+    wide: list[Any] = [{"a": []} for _ in range(1_000)]
     assert parse(orjson.dumps(wide)) == wide
     assert parse(orjson.dumps("[{" * 1_000)) == "[{" * 1_000

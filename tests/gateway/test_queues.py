@@ -9,6 +9,7 @@ from schemas import JobOptions, catalog
 from streams import NewJob, Queue
 
 AT = "/queue/vc-issuance"
+DELAYED = JobOptions.model_validate({"delay": 60_000})
 
 
 async def data_of(http: ClientSession, path: str, method: str = "GET", **more: Any) -> Any:
@@ -41,10 +42,7 @@ async def test_stats_have_the_promised_members(
     }
 
 
-DELAYED = JobOptions(delay=60_000)
-
-
-async def test_all_stats_name_every_queue(http: ClientSession, queue: Queue) -> None:
+async def test_all_stats_name_every_queue(http: ClientSession) -> None:
     rows = await data_of(http, "/queue/stats")
     assert [row["name"] for row in rows] == sorted(catalog())
     assert await data_of(http, AT + "/stats") in rows

@@ -74,12 +74,14 @@ async def test_job_details(run: Run, job: str) -> None:
     assert (shown["id"], shown["state"]) == (job, "failed")
 
 
-async def test_retry(run: Run, job: str, queue: Queue) -> None:
+@pytest.mark.usefixtures("job")
+async def test_retry(run: Run, queue: Queue) -> None:
     await run("curl -X POST http://localhost:3000/queue/vc-issuance/job/12345/retry")
     assert (await queue.counts()).waiting == 1
 
 
-async def test_remove(run: Run, job: str, queue: Queue) -> None:
+@pytest.mark.usefixtures("job")
+async def test_remove(run: Run, queue: Queue) -> None:
     await run("curl -X DELETE http://localhost:3000/queue/vc-issuance/job/12345")
     assert (await queue.counts()).total == 0
 
