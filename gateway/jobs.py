@@ -9,20 +9,20 @@ from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, JobNotFound, MalformedBody
 from gateway.keys import DIRECTORY, SETTINGS
 from gateway.shapes import envelope
-from gateway.submit import submit_many, submit_one
+from gateway.submit import submit_many, submit_one, trace_of
 
 
 async def add(request: web.Request) -> web.Response:
     """POST /queue/{name}/jobs: one job or an array. 202; 200 when it was all there already."""
     listed = await _queue(request)
-    body = await read_json(request)
+    body, trace = await read_json(request), trace_of(request.headers.get("traceparent"))
     if body is EMPTY:
         raise MalformedBody("The body is empty; send a job or an array of jobs.")
     if isinstance(body, list):
         _check_count(len(body), request.app[SETTINGS].bulk_jobs_max)
-        receipts = await submit_many(listed, body)
+        receipts = await submit_many(listed, body, trace)
         return envelope(receipts, 200 if all(r["deduplicated"] for r in receipts) else 202)
-    receipt = await submit_one(listed, body)
+    receipt = await submit_one(listed, body, trace)
     location = f"/queue/{listed.name}/job/{quote(receipt['id'], safe='')}"
     return envelope(receipt, 200 if receipt["deduplicated"] else 202, {"Location": location})
 

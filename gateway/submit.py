@@ -4,6 +4,7 @@ The engine checks payloads of the product's queues as it adds them, so the usual
 once. Only when something does not fit is everything looked at again, to name every fault.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,35 +14,58 @@ from gateway import faults
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob
 from gateway.shapes import Submission, receipt
+from schemas import JobOptions
 from streams import NewJob
 
 FAULTS_PER_JOB_MAX = 10
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SUBMISSIONS = TypeAdapter(list[Submission])
 
 
-async def submit_one(listed: Listed, value: Any) -> dict[str, Any]:
-    """Queue one job; its receipt. Raises InvalidJob and what the engine raises."""
+async def submit_one(listed: Listed, value: Any, trace: str | None = None) -> dict[str, Any]:
+    """Queue one job, as part of `trace`; its receipt. Raises InvalidJob, and as the engine does."""
     try:
         job = Submission.model_validate(value)
         _check(listed, [job])
         name = job.name or listed.name
-        added = await listed.queue.add(name, job.data, job.options)
+        added = await listed.queue.add(name, job.data, _traced(job.options, trace))
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, faults_of(listed, value)) from None
     return receipt(listed.name, name, added)
 
 
-async def submit_many(listed: Listed, values: list[Any]) -> list[dict[str, Any]]:
+async def submit_many(
+    listed: Listed, values: list[Any], trace: str | None = None
+) -> list[dict[str, Any]]:
     """Queue all jobs or none; receipts in the order of `values`. Raises as `submit_one`."""
     try:
         jobs = _SUBMISSIONS.validate_python(values)
         _check(listed, jobs)
-        new = [NewJob(job.name or listed.name, job.data, job.options) for job in jobs]
+        new = [
+            NewJob(job.name or listed.name, job.data, _traced(job.options, trace)) for job in jobs
+        ]
         added = await listed.queue.add_many(new)
     except (ValidationError, InvalidJob) as error:
         found = [fault for i, value in enumerate(values) for fault in faults_of(listed, value, i)]
         raise _refused(error, found) from None
     return [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
+
+
+def trace_of(traceparent: str | None) -> str | None:
+    """The W3C trace context a request belongs to; a malformed one is ignored, as it says."""
+    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
+        return None
+    _, trace, parent, _ = traceparent.split("-")
+    return traceparent if trace.strip("0") and parent.strip("0") else None
+
+
+def _traced(options: JobOptions | None, trace: str | None) -> JobOptions | None:
+    """What a submitter says about one job wins over the header of the request."""
+    if trace is None:
+        return options
+    if options is None:
+        return JobOptions.model_validate({"traceparent": trace})
+    return options.model_copy(update={"traceparent": options.traceparent or trace})
 
 
 def faults_of(listed: Listed, value: Any, *index: int) -> list[Fault]:

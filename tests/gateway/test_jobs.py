@@ -241,3 +241,36 @@ async def test_logs_are_lines(
     async with http.get(at(added.id) + "/logs") as response:
         data = (await response.json())["data"]
     assert (data["logs"], data["count"]) == (["first", "second"], 2)
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+OTHER = "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (TRACE, None, TRACE),
+        (TRACE, OTHER, OTHER),
+        (None, None, None),
+        ("nonsense", None, None),
+        ("ff" + TRACE[2:], None, None),
+        (TRACE.upper(), None, None),
+        (TRACE.replace("b7ad6b7169203331", "0" * 16), None, None),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_job_belongs_to_the_trace_of_its_request(
+    http: ClientSession,
+    queue: Queue,
+    issuance: dict[str, Any],
+    case: tuple[str | None, str | None, str | None],
+    many: bool,
+) -> None:
+    header, option, kept = case
+    job = {"data": issuance, "options": {"traceparent": option} if option else {}}
+    headers = {"traceparent": header} if header else {}
+    async with http.post(JOBS, json=[job] if many else job, headers=headers) as response:
+        assert response.status == 202
+    [stored] = await queue.page(State.WAITING, 0, 0)
+    assert stored.opts.get("traceparent") == kept
