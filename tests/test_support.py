@@ -218,6 +218,18 @@ async def test_only_the_reply_of_its_request_is_dropped_from_a_pipeline(behind: 
         assert client.mget("a", "b", "c") == [b"1", b"1", b"1"]
 
 
+async def test_a_reply_can_be_chosen_by_what_it_says(behind: Server) -> None:
+    behind.flush()
+    async with FaultProxy(behind.socket) as proxy, client_of(proxy) as client:
+        fault = proxy.drop_reply(calls("INCR"), answer=lambda reply: reply == b":3\r\n")
+        assert await client.execute_command("INCR", "n") == 1
+        assert await client.execute_command("INCR", "n") == 2
+        with pytest.raises(RedisConnectionError):
+            await client.execute_command("INCR", "n")
+        assert fault.happened.is_set()
+        assert await client.execute_command("INCR", "n") == 4
+
+
 async def test_a_lost_request_never_arrives(behind: Server) -> None:
     behind.flush()
     async with FaultProxy(behind.socket) as proxy, client_of(proxy) as client:

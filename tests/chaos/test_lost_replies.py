@@ -1,61 +1,187 @@
 """One reply of each verb is lost on its way back: Redis has obeyed and nobody knows.
 
-The same life of a queue is lived once for every script, through a proxy that swallows the reply
-of the script's first call and cuts the connection. No job may be lost, doubled or orphaned.
+The same life of a queue is lived once for every script, through a proxy that swallows a reply of
+that script and cuts the connection. No job may be lost, doubled or orphaned.
 """
 
 import asyncio
+import contextlib
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from fault_proxy import FaultProxy, calls
-from ledger import assert_at_rest, ended_events, ids, pending
+from ledger import assert_at_rest, ended_events, ids
 from processes import until
+from redis_servers import Server, valkey
 
-from consumers import Worker
-from consumers.processor import Context, Reject
-from schemas.job import Backoff, JobOptions
+from consumers import Context, Reject, Worker
+from schemas.job import Backoff, JobOptions, State
 from schemas.spec import QueueSpec
-from streams import Job, NewJob, Queue, connect, errors
+from streams import Job, NewJob, Queue, connect
+from streams.claims import Claims
+from streams.errors import NotFound, WrongState
 from streams.scripts import SCRIPTS
 
 QUEUE = "chaos"
-SPEC = QueueSpec(QUEUE, lease_ms=1_500, defaults=JobOptions(backoff=Backoff(type="fixed", delay=20)))
+SPEC = QueueSpec(
+    QUEUE, lease_ms=1_500, defaults=JobOptions(backoff=Backoff(type="fixed", delay=20))
+)
 VERBS = [
-    *("add", "claim", "complete", "retry", "fail", "release", "renew", "promote", "reclaim"),
-    *("prune", "sweep", "forward", "heartbeat", "leave", "cancel", "revive", "remove"),
-    *("control", "note", "lookup", "counts"),
+    *("open", "add", "claim", "complete", "retry", "fail", "release", "renew", "promote"),
+    *("reclaim", "prune", "sweep", "forward", "heartbeat", "leave", "cancel", "revive", "remove"),
+    *("control", "note", "lookup", "counts", "page", "clean"),
 ]
-CALLBACK = "https://example.com/hook"
+DID_SOMETHING = {
+    "claim": lambda reply: len(reply) > 100,
+    "promote": lambda reply: re.search(rb"OK\r\n:[1-9]", reply) is not None,
+    "reclaim": lambda reply: re.search(rb"OK\r\n:[1-9]", reply) is not None,
+}
+"""Verbs that are called all the time: which replies are worth losing."""
+CALLED_BACK = JobOptions(callback_url="https://example.com/hook")
+DONE = 15.0
 
 
 class Life:
     """What happens to the jobs of one queue, from the first add to the last ending."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, direct_url: str) -> None:
         self.redis = connect(url)
+        self.direct_url = direct_url
         self.queue = Queue(SPEC, self.redis)
         self.gate = asyncio.Event()
-        self.held = asyncio.Event()
-        self.completed: list[str] = []
-        self.dead: list[str] = []
+        self.started: Counter[str] = Counter()
+        self.completed: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
 
     async def handle(self, job: Job, context: Context) -> dict[str, int]:
+        """Do what the payload says."""
+        self.started[job.id] += 1
         if job.data.get("held"):
-            self.held.set()
             await self.gate.wait()
         if job.data.get("rejected") and not self.gate.is_set():
-            raise Reject("no", code="no")
+            raise Reject("not before the gate is open", code="closed")
         if job.attempts_made < job.data.get("fails", 0):
             raise RuntimeError("told to fail")
         await context.progress(50)
         return {"n": 1}
 
-    def worker(self) -> Worker:
-        return Worker(SPEC, self.handle, concurrency=8, redis=self.redis)
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker in the block; at its end what still runs is released at once."""
+        worker = Worker(SPEC, self.handle, concurrency=40, redis=self.redis, drain_timeout_s=0)
+        worker.on("completed", lambda job: self.completed.update([job.id]))
+        worker.on("failed", lambda job: self.failed.update([job.id]))
+        async with worker:
+            yield
 
-    async def add(self, count: int = 1, options: JobOptions | None = None, **data: Any) -> list[str]:
+    async def add(
+        self, count: int, options: JobOptions | None = None, **data: Any
+    ) -> Counter[str]:
+        """Add equal jobs -> their ids."""
+        data = {"organizationId": "org-1", **data}
         jobs = [NewJob(name="x", data=data, options=options)] * count
-        return [one.id for one in await self.queue.add_many(jobs)]
+        return Counter(one.id for one in await self.queue.add_many(jobs))
+
+    async def has_started(self, jobs: Counter[str]) -> None:
+        await until(lambda: jobs <= self.started, within_s=DONE, what="they start")
+
+    async def has_completed(self, jobs: Counter[str]) -> None:
+        await until(lambda: jobs <= self.completed, within_s=DONE, what="they are completed")
+
+    async def has_failed(self, jobs: Counter[str]) -> None:
+        await until(lambda: jobs <= self.failed, within_s=DONE, what="they are dead")
+
+    async def taken_by_a_dead_worker(self, jobs: Counter[str]) -> None:
+        """Claimed (not through the proxy), and never heard of again."""
+        claims = Claims(SPEC, connect(self.direct_url), "dead-worker")
+        link = await claims.link()
+        claimed, _ = await claims.claim(link, len(jobs))
+        assert Counter(claim.job.id for claim in claimed.claims) == jobs
+        await claims.redis.close()
+
+    async def cancel(self, jobs: Counter[str]) -> None:
+        for job_id in jobs:
+            with contextlib.suppress(WrongState):  # a repetition finds it ended
+                await self.queue.cancel(job_id)
+
+    async def revive(self, jobs: Counter[str]) -> None:
+        for job_id in jobs:
+            with contextlib.suppress(WrongState):  # a repetition finds it waiting
+                await self.queue.revive(job_id)
+
+    async def remove(self, jobs: Counter[str]) -> None:
+        for job_id in jobs:
+            with contextlib.suppress(NotFound):  # a repetition finds nothing
+                await self.queue.remove(job_id)
+
+
+async def live(life: Life) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """-> jobs that completed, that are dead, and that owed a callback (for each ending)."""
+    abandoned = await life.add(3)
+    await life.taken_by_a_dead_worker(abandoned)
+    ordinary = await life.add(20) + await life.add(5, fails=1) + abandoned
+    await life.queue.pause()
+    ordinary += await life.add(2, JobOptions(delay=50))
+    told = await life.add(2, CALLED_BACK)
+    rejected = await life.add(2, CALLED_BACK, rejected=True)
+    await life.remove(await life.add(1, JobOptions(delay=60_000)))
+    cancelled = await life.add(2, held=True)
+    async with life.working():
+        await until(lambda: _all_due(life), within_s=DONE, what="a paused queue promotes")
+        await life.queue.resume()
+        await life.has_started(cancelled)
+        await life.cancel(cancelled)
+        await life.has_failed(cancelled + rejected)
+        await life.has_completed(ordinary + told)
+        released = await life.add(5, held=True)
+        await life.has_started(released)
+    life.gate.set()
+    await life.revive(rejected)
+    async with life.working():
+        await life.has_completed(released + rejected)
+        await until(lambda: _passed_on(life), within_s=DONE, what="callbacks are queued")
+    await life.queue.page(State.COMPLETED)
+    await life.queue.clean(grace_ms=60_000)
+    for job_id in ordinary:
+        assert await life.queue.get(job_id) is not None
+    return ordinary + told + rejected + released, cancelled, told + rejected + rejected
+
+
+async def _all_due(life: Life) -> bool:
+    return (await life.queue.counts()).delayed == 0
+
+
+async def _passed_on(life: Life) -> bool:
+    return (await life.queue.counts()).outbox == 0
+
+
+@pytest.fixture(scope="module")
+def behind() -> Any:
+    """A Redis for the proxy to stand in front of."""
+    with valkey() as server:
+        yield server
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_the_reply_of_a_verb_is_lost(behind: Server, verb: str) -> None:
+    behind.flush()
+    async with FaultProxy(behind.socket) as proxy:
+        digest = SCRIPTS[verb].sha.decode()
+        fault = proxy.drop_reply(calls(digest), DID_SOMETHING.get(verb))
+        life = Life(proxy.url, behind.url)
+        try:
+            completed, dead, owed = await live(life)
+        finally:
+            await life.redis.close()
+        assert fault.happened.is_set()
+    with behind.client() as raw:
+        assert Counter(ids(raw, QUEUE, "completed")) == completed
+        assert Counter(ids(raw, QUEUE, "dead")) == dead
+        assert ended_events(raw, QUEUE, "completed") == completed
+        assert life.completed == completed
+        assert_at_rest(raw, QUEUE)
+        callbacks = Counter(job.rpartition("-")[0] for job in ids(raw, "webhooks", "p5"))
+        assert callbacks == Counter({f"cb-{QUEUE}-{job}": n for job, n in owed.items()})

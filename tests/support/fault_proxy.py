@@ -25,6 +25,7 @@ CHUNK = 1 << 16
 
 Words = tuple[bytes, ...]
 Predicate = Callable[[Words], bool]
+Answer = Callable[[bytes], bool]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -58,6 +59,8 @@ class Fault:
 
     kind: Kind
     predicate: Predicate
+    answer: Answer | None = None
+    """Of such requests the first whose reply is like this; None: the first."""
     happened: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has happened; for the two about replies that is after Redis has answered."""
     words: Words = ()
@@ -121,9 +124,12 @@ class FaultProxy:
         await self._server.wait_closed()
         shutil.rmtree(self._folder)
 
-    def drop_reply(self, predicate: Predicate) -> Fault:
-        """Arm: the next such request is obeyed, its reply lost and its connection cut."""
-        return self._arm(Kind.DROP_REPLY, predicate)
+    def drop_reply(self, predicate: Predicate, answer: Answer | None = None) -> Fault:
+        """Arm: the next such request is obeyed, its reply lost and its connection cut.
+
+        With `answer`, replies it refuses pass, and the first that it accepts is lost.
+        """
+        return self._arm(Kind.DROP_REPLY, predicate, answer)
 
     def lose_request(self, predicate: Predicate) -> Fault:
         """Arm: the next such request does not reach Redis; its connection is cut."""
@@ -156,8 +162,8 @@ class FaultProxy:
         self._refusing = False
         self._open.set()
 
-    def _arm(self, kind: Kind, predicate: Predicate) -> Fault:
-        fault = Fault(kind, predicate)
+    def _arm(self, kind: Kind, predicate: Predicate, answer: Answer | None = None) -> Fault:
+        fault = Fault(kind, predicate, answer)
         self._armed.append(fault)
         return fault
 
@@ -220,10 +226,20 @@ class FaultProxy:
         self.commands[words[1] if name == b"EVALSHA" else name] += 1
         for fault in self._armed:
             if fault.predicate(words):
-                self._armed.remove(fault)
+                if fault.answer is None:
+                    self._armed.remove(fault)
                 fault.words = words
                 return fault
         return None
+
+    def _meant(self, fault: Fault, reply: bytes) -> bool:
+        if fault.happened.is_set():
+            return False
+        if fault.answer is not None:
+            if not fault.answer(reply):
+                return False
+            self._armed.remove(fault)
+        return True
 
     async def _replies(self, reader: asyncio.StreamReader, pipe: Pipe) -> None:
         buffer = bytearray()
@@ -234,7 +250,7 @@ class FaultProxy:
                 reply = bytes(buffer[:end])
                 del buffer[:end]
                 fault = pipe.waiting.popleft() if reply[0] != PUSH else None
-                if fault is not None:
+                if fault is not None and self._meant(fault, reply):
                     fault.happened.set()
                     if fault.kind is Kind.DROP_REPLY:
                         await pipe.client.drain()
