@@ -1,4 +1,4 @@
-"""What a job is, as everyone outside the engine sees it. Imports nothing of ours.
+"""What a job is, as everyone outside the engine sees it.
 
 Wire names are camelCase (the names BullMQ users know); Python names are snake_case.
 """
@@ -6,16 +6,34 @@ Wire names are camelCase (the names BullMQ users know); Python names are snake_c
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
+
+from schemas.fields import WebUrl
 
 MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
 MAX_ATTEMPTS = 1_000
 
+
+def _reachable(job_id: str) -> str:
+    if job_id in (".", ".."):
+        raise ValueError("no URL reaches a job of this name")
+    return job_id
+
+
 JobId = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+\z", strict=True)
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+\z", strict=True),
+    AfterValidator(_reachable),
 ]
-"""A job id: 1..128 printable ASCII characters without spaces."""
+"""A job id: 1..128 printable ASCII characters without spaces; not `.` or `..`."""
 
 QueueName = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*\z", strict=True)
@@ -62,9 +80,9 @@ class Backoff(Wire):
     """
 
     type: Literal["fixed", "exponential"] = "exponential"
-    delay: int = Field(2_000, ge=0, le=MAX_DELAY_MS)
-    jitter: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
-    max: int | None = Field(None, ge=0, le=MAX_DELAY_MS)
+    delay: int = Field(default=2_000, ge=0, le=MAX_DELAY_MS)
+    jitter: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    max: int | None = Field(default=None, ge=0, le=MAX_DELAY_MS)
 
 
 class KeepFor(Wire):
@@ -108,8 +126,8 @@ class JobOptions(Wire):
     remove_on_complete: Keep | None = None
     remove_on_fail: Keep | None = None
     job_id: JobId | None = None
-    callback_url: str | None = Field(None, max_length=2048)
-    traceparent: str | None = Field(None, max_length=55)
+    callback_url: WebUrl | None = None
+    traceparent: str | None = Field(default=None, max_length=55)
 
     def over(self, defaults: Self) -> Self:
         """These options, with what they leave open taken from `defaults`."""

@@ -124,7 +124,7 @@ class Claims:
         within BLOCK_MS."""
         try:
             await self.redis.command("CLIENT", "UNBLOCK", link.client_id, key=self._key)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if not isinstance(error, Unavailable) and "NOPERM" not in str(error):
                 raise
 

@@ -179,7 +179,9 @@ class Redis:
                 "credential_provider": None,
                 "ssl": self.address.tls,
             }
-            self._sentinel = Sentinel(self.address.hosts, sentinel_kwargs=sentinel_kwargs)
+            self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
+                self.address.hosts, sentinel_kwargs=sentinel_kwargs
+            )
         host, port = await self._sentinel.discover_master(self.address.master)
         return self._class()(**self._kwargs() | {"host": host, "port": port})
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 
+from schemas.fields import WebUrl
 from schemas.spec import CallbackEvents, QueueSpec
 from streams.errors import TooBig
 from streams.job import NewJob, new_ids
@@ -17,6 +19,24 @@ INLINE_BYTES = 32 * 1024
 PAYLOAD_BYTES = 16 * 1024 * 1024
 CALL_JOBS = 500
 CALL_BYTES = 1024 * 1024
+
+
+_URL: TypeAdapter[str] = TypeAdapter(WebUrl)
+NO_TENANT = "default"
+
+
+def _tenant(data: Mapping[str, Any]) -> str:
+    """Whose job it is. Only the product's payloads must say so."""
+    tenant = data.get("organizationId")
+    return tenant if isinstance(tenant, str) and tenant else NO_TENANT
+
+
+def _callback_url(job: NewJob, data: Mapping[str, Any]) -> str | None:
+    """Where the ending is to be reported. ValidationError when `data.callbackUrl` is no URL."""
+    if job.options and job.options.callback_url:
+        return job.options.callback_url
+    url = data.get("callbackUrl")
+    return None if url is None else _URL.validate_python(url)
 
 
 @dataclass(slots=True)
@@ -39,7 +59,7 @@ def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any]) -> bytes:
             "url": url,
             "completed": events.completed,
             "failed": events.failed,
-            "organizationId": data.get("organizationId", ""),
+            "organizationId": _tenant(data),
         }
     )
 
@@ -55,7 +75,7 @@ def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
         options, data = job.options, job.data if job.data is not None else {}
         resolved = resolve(_shared(options), spec.defaults)
         payload = orjson.dumps(data)
-        url = (options.callback_url if options else None) or data.get("callbackUrl")
+        url = _callback_url(job, data)
         flags = resolved.flags + ("C" if url else "") + ("B" if len(payload) > INLINE_BYTES else "")
         if len(payload) > PAYLOAD_BYTES:
             raise TooBig(f"the payload has {len(payload)} bytes; at most {PAYLOAD_BYTES} fit")

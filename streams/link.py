@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import hiredis
@@ -58,7 +58,7 @@ class Link:
         connection = self._connection or await self._open()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
-        data = b"".join([hiredis.pack_command(command) for command in commands])
+        data = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
         self._waiting.append((future, len(commands), loop.time()))
         self._more.set()
         try:
@@ -99,7 +99,7 @@ class Link:
                 return self._connection
             try:
                 connection = await self._connect()
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
                 await connection.send_command("CLIENT", "ID", check_health=False)
                 self.client_id = int(await connection.read_response(timeout=math.inf))
             except (RedisError, OSError) as error:
@@ -155,7 +155,7 @@ class Link:
         if self._reader and self._reader is not asyncio.current_task():
             self._reader.cancel()
         self._fail_waiting(Lost(f"Redis went away: {error}"))
-        asyncio.get_running_loop().create_task(_drop(connection))  # noqa: RUF006
+        asyncio.get_running_loop().create_task(_drop(connection))
 
     def _fail_waiting(self, error: Lost) -> None:
         while self._waiting:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import orjson
 from schemas.job import JobOptions, JobView, State
 from schemas.spec import Limiter, QueueSpec, catalog
 from streams.connection import Redis, connect
-from streams.encode import Batch, batches
+from streams.encode import CALL_JOBS, Batch, batches
 from streams.errors import BadPage, NotFound, WrongState
 from streams.job import Added, NewJob
 from streams.keys import CATALOGUE
@@ -85,10 +86,14 @@ class Queue:
         if self.spec.payload is not None:
             for job in jobs:
                 self.spec.payload.model_validate(job.data if job.data is not None else {})
+        cut = list(batches(self.spec, jobs)) if len(jobs) <= CALL_JOBS else batches(self.spec, jobs)
+        if isinstance(cut, list) and len(cut) == 1:
+            return await self._send(cut[0])
+        await self.store.ready()
         added: list[Added] = []
         sending: list[asyncio.Task[list[Added]]] = []
         try:
-            for batch in batches(self.spec, jobs):
+            for batch in cut:
                 sending.append(asyncio.create_task(self._send(batch)))
                 await asyncio.sleep(0)
                 if len(sending) >= CALLS_IN_FLIGHT:
@@ -181,8 +186,13 @@ class Queue:
         """All counts at one instant, exact."""
         reply = await self.store.call("counts", silent_ms=SILENT_MS)
         limiter = Limiter(int(reply[10]), int(reply[11])) if reply[10] else None
+        waiting, active, completed, failed, delayed = reply[2:7]
         return Counts(
-            *reply[2:7],
+            waiting,
+            active,
+            completed,
+            failed,
+            delayed,
             paused=bool(reply[7]),
             workers=reply[8],
             oldest_waiting_ms=None if reply[9] < 0 else reply[9],
@@ -228,19 +238,21 @@ class Queue:
 
     async def remove(self, job_id: str) -> None:
         """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
-        reply = await self.store.call("remove", id=job_id)
-        if reply[0] == b"MISSING":
+        reply, again = await self.store.twice("remove", id=job_id)
+        if reply[0] == b"MISSING" and not again:
             raise NotFound(f"queue {self.name} has no job {job_id}")
         if reply[0] == b"ACTIVE":
             raise WrongState(f"job {job_id} is running; cancel it first", "active")
 
     async def revive(self, job_id: str) -> State:
         """Run a failed job again with all its attempts. Raises NotFound, WrongState."""
-        reply = await self.store.call("revive", id=job_id)
+        reply, again = await self.store.twice("revive", id=job_id)
         if reply[0] == b"MISSING":
             raise NotFound(f"queue {self.name} has no job {job_id}")
         if reply[0] == b"WRONG":
             state = reply[1].decode()
+            if again and state in (State.WAITING, State.ACTIVE):
+                return State.WAITING
             raise WrongState(f"job {job_id} is {state}; only a failed job can be retried", state)
         return State.WAITING
 
@@ -262,13 +274,18 @@ class Queue:
         await self.store.register(self.name, about)
 
 
-async def queue_names(redis: Redis) -> dict[str, dict[str, Any] | None]:
-    """Every known queue and the JSON Schema of its payload: the product's, then those that
-    workers registered."""
-    names: dict[str, dict[str, Any] | None] = {
+@cache
+def _shipped() -> dict[str, dict[str, Any] | None]:
+    return {
         spec.name: spec.payload.model_json_schema() if spec.payload else None
         for spec in catalog().values()
     }
+
+
+async def queue_names(redis: Redis) -> dict[str, dict[str, Any] | None]:
+    """Every known queue and the JSON Schema of its payload: the product's, then those that
+    workers registered."""
+    names = dict(_shipped())
     flat = await redis.command("HGETALL", CATALOGUE, key=CATALOGUE)
     for name, about in zip(flat[::2], flat[1::2], strict=True):
         names.setdefault(name.decode(), orjson.loads(about).get("schema"))

@@ -33,9 +33,7 @@ class Script:
     rest: bool
     replies: frozenset[bytes]
 
-    def command(
-        self, keys: QueueKeys, rest: Sequence[Argument] = (), **named: Argument
-    ) -> Command:
+    def command(self, keys: QueueKeys, rest: Sequence[Argument] = (), **named: Argument) -> Command:
         """The EVALSHA of a call. TypeError when names differ from the header's."""
         if tuple(named) != self.args or (rest and not self.rest):
             raise TypeError(f"{self.name} takes {self.args}, not {tuple(named)}")

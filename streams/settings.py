@@ -26,7 +26,7 @@ class RedisSettings(BaseSettings):
     url: SecretStr | None = None
     """redis:// rediss:// unix:// redis+sentinel://h:p,h:p/master redis+cluster://h:p,h:p"""
     host: str = "localhost"
-    port: int = Field(6379, ge=1, le=65_535)
+    port: int = Field(default=6_379, ge=1, le=65_535)
     username: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -36,9 +36,9 @@ class RedisSettings(BaseSettings):
     tls_key_file: Path | None = None
     sentinel_username: str | None = None
     sentinel_password: SecretStr | None = None
-    timeout_ms: int = Field(5_000, ge=100)
+    timeout_ms: int = Field(default=5_000, ge=100)
     """How long a reply may take before the connection counts as dead."""
-    connect_timeout_ms: int = Field(2_000, ge=50)
+    connect_timeout_ms: int = Field(default=2_000, ge=50)
 
     @field_validator("username", "password", "password_file", "url", mode="before")
     @classmethod

@@ -32,11 +32,17 @@ class Store:
 
     async def call(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
         """A script that may be repeated: sent once more when its reply was lost."""
+        return (await self.twice(name, rest, **named))[0]
+
+    async def twice(
+        self, name: str, rest: Sequence[Argument] = (), **named: Argument
+    ) -> tuple[list[Any], bool]:
+        """As `call`; also says whether the reply is to a repetition, whose first may have done it."""
         try:
-            return await self.once(name, rest, **named)
+            return await self.once(name, rest, **named), False
         except Lost:
             await self.redis.unreachable()
-            return await self.once(name, rest, **named)
+            return await self.once(name, rest, **named), True
 
     async def add(self, args: Sequence[Argument], *, forward: bool = False) -> list[Any]:
         """`add`, told on a repetition that it is one: what was done and has ended since stays so.
@@ -50,6 +56,11 @@ class Store:
         except Lost:
             await self.redis.unreachable()
             return await self.once(name, args, nonce=nonce, again=1)
+
+    async def ready(self) -> None:
+        """Opened, so that calls started one after the other are written in that order."""
+        if not self._opened:
+            await self.open()
 
     async def open(self) -> None:
         """Refuses keys of a newer layout. Raises LayoutTooNew."""

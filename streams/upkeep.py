@@ -87,7 +87,9 @@ class Upkeep:
         found = await self.redis.command(
             "XRANGE", keys["outbox"], "-", "+", "COUNT", most, key=keys.prefix
         )
-        return [_owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found]
+        return [
+            _owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found
+        ]
 
     async def paid(self, entries: Sequence[bytes]) -> None:
         """Forget endings whose callbacks are queued."""
@@ -101,7 +103,6 @@ class Upkeep:
     async def refuse(self, job_id: str, body: bytes, message: str) -> None:
         """A callback that cannot be queued becomes a dead letter (reason `callback`)."""
         await self.store.call("refuse", id=job_id, body=body, message=orjson.dumps(message))
-
 
 
 def _limit(value: int | None) -> int | str:

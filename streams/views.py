@@ -14,7 +14,7 @@ def started_on(worker: str, job_id: str, beats: Mapping[str, bytes]) -> int | No
     beat = beats.get(worker)
     if beat is None:
         return None
-    running = orjson.loads(beat.partition(b":")[2]).get("running", {})
+    running: dict[str, int] = orjson.loads(beat.partition(b":")[2]).get("running", {})
     return running.get(job_id)
 
 

@@ -1,0 +1,122 @@
+"""What happens in a worker, as frozen records. Observers (logs, metrics, traces) are adapters."""
+
+import inspect
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from streams import Job
+
+logger = logging.getLogger("credstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobCompleted:
+    job: Job
+    result: Any
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetried:
+    job: Job
+    error: dict[str, Any]
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    job: Job
+    error: dict[str, Any]
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobReleased:
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class JobLost:
+    """Another worker has the job; whatever this one did to it was refused."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Redis could not be used; the worker goes on by itself."""
+
+    error: Exception
+
+
+Event = Started | JobCompleted | JobRetried | JobFailed | JobReleased | JobLost | Trouble
+Hook = Callable[[Event], None]
+
+NAMES: dict[str, type[Any]] = {
+    "active": Started,
+    "completed": JobCompleted,
+    "retrying": JobRetried,
+    "failed": JobFailed,
+    "released": JobReleased,
+    "lost": JobLost,
+    "error": Trouble,
+}
+_DETAIL = {JobCompleted: "result", JobRetried: "error", JobFailed: "error"}
+
+
+def _positional(listener: Callable[..., Any]) -> int:
+    """How many arguments a listener asks for; those with a default are its own business."""
+    parameters = inspect.signature(listener).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 2
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
+
+
+class Hooks:
+    """Who wants to know. A hook that raises is logged and does not disturb the work."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[type[Any], list[Hook]] = defaultdict(list)
+
+    def on(self, name: str, listener: Callable[..., Any]) -> None:
+        """Call `listener(job)` or `listener(job, result_or_error)` on every event of a name:
+        active, completed, retrying, failed, released, lost; `listener(error)` on error.
+
+        ValueError for another name."""
+        if name not in NAMES:
+            raise ValueError(f"no event {name!r}; there are {', '.join(NAMES)}")
+        wants_detail = _positional(listener) > 1
+
+        def hook(event: Any) -> None:
+            if isinstance(event, Trouble):
+                listener(event.error)
+            elif wants_detail and type(event) in _DETAIL:
+                listener(event.job, getattr(event, _DETAIL[type(event)]))
+            else:
+                listener(event.job)
+
+        self._by_type[NAMES[name]].append(hook)
+
+    def add(self, hook: Hook) -> None:
+        """Call `hook(event)` on every event."""
+        for kind in NAMES.values():
+            self._by_type[kind].append(hook)
+
+    def wanted(self, kind: type[Any]) -> bool:
+        return bool(self._by_type.get(kind))
+
+    def emit(self, event: Event) -> None:
+        for hook in self._by_type.get(type(event), ()):
+            try:
+                hook(event)
+            except Exception:
+                logger.exception("a hook for %s failed", type(event).__name__)

@@ -1,0 +1,109 @@
+"""Runs one claim and says what becomes of it. Knows no Redis.
+
+load -> validate -> perform within the time limit -> encode; whatever goes wrong is decided in one
+place.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from consumers.outcome import Cancelled, Completed, Outcome, Released, TimedOut, decide
+from consumers.processor import Context, Processor, Reject
+from streams import Job
+from streams.claims import Claim
+from streams.encode import PAYLOAD_BYTES
+
+Load = Callable[[Job], Awaitable[Job]]
+
+
+class Run:
+    """One claim being executed. `stop` tells why its task is about to be cancelled."""
+
+    __slots__ = ("claim", "context", "started", "stop_reason", "task")
+
+    def __init__(self, claim: Claim, context: Context | None) -> None:
+        self.claim = claim
+        self.context = context
+        self.started = time.monotonic()
+        self.stop_reason = ""
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self, reason: str) -> None:
+        """Cancel the handler: `lost`, `cancelled` or `released`."""
+        self.stop_reason = self.stop_reason or reason
+        if self.context is not None and reason != "released":
+            self.context.cancelled.set()
+        if self.task is not None:
+            self.task.cancel()
+
+    @property
+    def elapsed_ms(self) -> int:
+        return int((time.monotonic() - self.started) * 1000)
+
+
+async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
+    """The outcome of a claim. Never raises, but for a cancellation nobody asked it for."""
+    job = run.claim.job
+    try:
+        if "B" in job.header.flags:
+            job = await load(job)
+        _validate(job, processor)
+        result = await _perform(run, job, processor)
+        return Completed(_encode(result))
+    except asyncio.CancelledError:
+        match run.stop_reason:
+            case "released" | "lost":
+                return Released()
+            case "cancelled":
+                return _failure(run, Cancelled("cancelled while it ran"), processor)
+        return _failure(run, RuntimeError("the handler was cancelled from within"), processor)
+    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+        return _failure(run, error, processor)
+
+
+async def _perform(run: Run, job: Job, processor: Processor) -> Any:
+    args = (job,) if run.context is None else (job, run.context)
+    if b'"timeout":' not in job.body or not (limit_ms := job.opts.get("timeout")):
+        return await processor.handle(*args)
+    scope = asyncio.timeout(limit_ms / 1000)
+    try:
+        async with scope:
+            return await processor.handle(*args)
+    except TimeoutError:
+        if scope.expired():
+            raise TimedOut(f"the run took longer than {limit_ms} ms") from None
+        raise
+
+
+def _validate(job: Job, processor: Processor) -> None:
+    """A job may have been written by another version, or by hand."""
+    model = processor.spec.payload
+    if model is None:
+        return
+    try:
+        model.model_validate(job.data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = "/" + "/".join(str(part) for part in first["loc"])
+        raise Reject(f"data{where}: {first['msg']}", code="invalid_payload") from None
+
+
+def _encode(result: Any) -> bytes:
+    try:
+        encoded = orjson.dumps(result)
+    except TypeError as error:
+        raise Reject(f"the handler's result is not JSON: {error}", code="invalid_result") from None
+    if len(encoded) > PAYLOAD_BYTES:
+        raise Reject(f"the result has {len(encoded)} bytes; at most {PAYLOAD_BYTES} fit")
+    return encoded
+
+
+def _failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
+    at_ms = run.claim.job.claimed_ms + run.elapsed_ms
+    return decide(run.claim.job, error, processor.spec, at_ms, random.random())

@@ -1,0 +1,1 @@
+"""Observers of a worker's events, one adapter a file."""

@@ -1,0 +1,92 @@
+"""What a processor is: a queue's spec and the async function that does its jobs."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.spec import QueueSpec
+from streams import Redis
+from streams.claims import Claim, Claims
+
+Handler = Callable[..., Awaitable[Any]]
+"""`async def handle(job)` or `async def handle(job, context)`; returns the result (JSON)."""
+
+
+class Reject(Exception):
+    """The job can never succeed: it goes to the dead letters at once, whatever attempts are left.
+
+    `code` is a stable word for programs, the message a sentence for people."""
+
+    def __init__(self, message: str, *, code: str = "rejected") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RetryLater(Exception):
+    """Not now: the job waits `after_ms` and is tried again without a charged attempt, within the
+    queue's `max_starts`."""
+
+    def __init__(self, after_ms: int, message: str = "not now") -> None:
+        super().__init__(message)
+        self.after_ms = max(0, after_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the process offers to a processor when it opens."""
+
+    redis: Redis
+    data_dir: Path | None = None
+    production: bool = False
+
+
+Open = Callable[[Resources], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """`open` yields what every call finds as `context.state`; it is closed when the worker stops."""
+
+    spec: QueueSpec
+    handle: Handler
+    open: Open | None = None
+
+    @property
+    def wants_context(self) -> bool:
+        """Whether the handler takes `(job, context)` rather than `(job)`."""
+        parameters = inspect.signature(self.handle).parameters.values()
+        positional = [
+            p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+class Context:
+    """A running job's line to the outside."""
+
+    __slots__ = ("_cancelled", "_claim", "_claims", "state")
+
+    def __init__(self, claims: Claims, claim: Claim, state: Any) -> None:
+        self._claims = claims
+        self._claim = claim
+        self._cancelled: asyncio.Event | None = None
+        self.state = state
+
+    async def progress(self, value: Any) -> None:
+        """Show how far the job is; any JSON."""
+        await self._claims.progress(self._claim, value)
+
+    async def log(self, line: str) -> None:
+        """Add a line to the job's log; the last 100 are kept."""
+        await self._claims.log(self._claim, line)
+
+    @property
+    def cancelled(self) -> asyncio.Event:
+        """Set when the job was cancelled or lost; the handler's task is cancelled as well."""
+        if self._cancelled is None:
+            self._cancelled = asyncio.Event()
+        return self._cancelled

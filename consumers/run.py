@@ -1,0 +1,96 @@
+"""One worker process, from settings to exit."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from consumers.discovery import choose
+from consumers.hooks import logging as job_log
+from consumers.probes import probes
+from consumers.processor import Processor, Resources
+from consumers.settings import WorkerSettings
+from consumers.worker import Worker
+from streams import Redis, RedisSettings, connect
+
+if sys.platform != "win32":
+    import uvloop
+
+logger = logging.getLogger(__name__)
+
+
+async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | None = None) -> None:
+    """Work until SIGTERM or SIGINT, drain, return.
+
+    `redis`: a handle that stays the caller's, or what to connect to (None: the environment).
+    Raises NoProcessor for a queue nobody can process, and what a processor's `open` raises.
+    """
+    stopping = _on(signal.SIGTERM, signal.SIGINT)
+    handle = redis if isinstance(redis, Redis) else connect(redis)
+    try:
+        async with AsyncExitStack() as stack:
+            workers = await _open(settings, handle, stack)
+            await stack.enter_async_context(
+                probes(settings.probe_host, settings.probe_port, handle, stopping)
+            )
+            names = ", ".join(worker.spec.name for worker in workers)
+            logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
+            await _work(workers, stopping)
+            logger.info("all jobs finished or given back")
+    finally:
+        if handle is not redis:
+            await handle.close()
+
+
+async def _open(settings: WorkerSettings, redis: Redis, stack: AsyncExitStack) -> list[Worker]:
+    resources = Resources(redis, settings.data_dir, settings.production)
+    workers = []
+    for processor in choose(settings.processors, settings.wanted):
+        worker = Worker(
+            processor,
+            concurrency=settings.queue_concurrency,
+            redis=redis,
+            drain_timeout_s=settings.drain_timeout_s,
+        )
+        worker.state = await _state(processor, resources, stack)
+        job_log.attach(worker)
+        workers.append(worker)
+    return workers
+
+
+async def _state(processor: Processor, resources: Resources, stack: AsyncExitStack) -> object:
+    if processor.open is None:
+        return None
+    return await stack.enter_async_context(processor.open(resources))
+
+
+async def _work(workers: list[Worker], stopping: asyncio.Event) -> None:
+    """Run all until told to stop; a worker that cannot go on ends the process."""
+    running = [asyncio.create_task(worker.run(), name=worker.spec.name) for worker in workers]
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait([told, *running], return_when=asyncio.FIRST_COMPLETED)
+    stopping.set()
+    for worker in workers:
+        worker.stop()
+    await asyncio.gather(*running)
+    await told
+
+
+def run(settings: WorkerSettings, redis: RedisSettings | None = None) -> None:
+    """`run_workers` on an event loop of its own: uvloop where it exists."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run_workers(settings, redis))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    return None if sys.platform == "win32" else uvloop.new_event_loop
+
+
+def _on(*signals: signal.Signals) -> asyncio.Event:
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+    for number in signals:
+        loop.add_signal_handler(number, event.set)
+    return event

@@ -1,0 +1,50 @@
+"""The background duties of a queue, as a table. Safe to run in every pod at once."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from consumers.relay import Relay
+from schemas.spec import QueueSpec
+from streams import Redis
+from streams.errors import CredstreamError
+from streams.upkeep import Done, Upkeep
+
+Verb = Callable[[int], Awaitable[Done]]
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    interval_ms: int
+    verb: Verb
+
+
+def duties(spec: QueueSpec, redis: Redis) -> list[Duty]:
+    """What has to be done for a queue, and how often over all pods."""
+    upkeep, relay = Upkeep(spec, redis), Relay(spec, redis)
+    return [
+        Duty(200, upkeep.promote),
+        Duty(min(500, spec.lease_ms // 4), upkeep.reclaim),
+        Duty(100, relay.pass_on),
+        Duty(1_000, upkeep.prune),
+        Duty(30_000, upkeep.sweep),
+    ]
+
+
+async def keep_up(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
+    """Run every duty of a queue until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for duty in duties(spec, redis):
+            group.create_task(_every(duty, trouble))
+
+
+async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
+    while True:
+        try:
+            done = await duty.verb(duty.interval_ms)
+            if done.more:
+                continue
+        except CredstreamError as error:
+            trouble(error)
+        await asyncio.sleep(duty.interval_ms / 1000 * random.uniform(0.9, 1.1))
