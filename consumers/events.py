@@ -1,12 +1,12 @@
 """What happens in a worker, as frozen records. Observers (logs, metrics, traces) are adapters."""
 
-import inspect
 import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from consumers.processor import positional
 from streams import Job
 
 logger = logging.getLogger("credstream")
@@ -72,15 +72,6 @@ NAMES: dict[str, type[Any]] = {
 _DETAIL = {JobCompleted: "result", JobRetried: "error", JobFailed: "error"}
 
 
-def _positional(listener: Callable[..., Any]) -> int:
-    """How many arguments a listener asks for; those with a default are its own business."""
-    parameters = inspect.signature(listener).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 2
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
-
-
 class Hooks:
     """Who wants to know. A hook that raises is logged and does not disturb the work."""
 
@@ -94,7 +85,7 @@ class Hooks:
         ValueError for another name."""
         if name not in NAMES:
             raise ValueError(f"no event {name!r}; there are {', '.join(NAMES)}")
-        wants_detail = _positional(listener) > 1
+        wants_detail = positional(listener) > 1
 
         def hook(event: Any) -> None:
             if isinstance(event, Trouble):

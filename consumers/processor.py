@@ -49,7 +49,7 @@ Open = Callable[[Resources], AbstractAsyncContextManager[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """`open` yields what every call finds as `context.state`; it is closed when the worker stops."""
+    """`open` yields what every call finds as `context.state`; it closes when the worker stops."""
 
     spec: QueueSpec
     handle: Handler
@@ -63,6 +63,15 @@ class Processor:
             p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def positional(function: Callable[..., Any]) -> int:
+    """How many arguments a function asks for; those with a default are its own business."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 2
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
 
 
 class Context:

@@ -60,7 +60,7 @@ class Relay:
         target = catalog().get(WEBHOOKS) or QueueSpec(WEBHOOKS)
         self._to = Upkeep(target, redis)
 
-    async def pass_on(self, interval_ms: int = 0) -> Done:
+    async def pass_on(self, _interval_ms: int = 0) -> Done:
         """Queue the callbacks of the oldest endings; answers how many."""
         owed = await self._from.owed()
         jobs = []

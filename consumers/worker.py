@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import random
 import secrets
 import socket
 from collections.abc import Callable
@@ -23,19 +22,21 @@ from consumers.events import (
     Trouble,
 )
 from consumers.execute import Run, execute
+from consumers.fetch import Fetcher
+from consumers.lease import Lease
 from consumers.outcome import ending
 from consumers.processor import Context, Handler, Processor
-from consumers.settle import Call, Settler
+from consumers.settle import Settler
 from consumers.upkeep import keep_up
 from schemas.spec import QueueSpec, catalog
-from streams import Redis, connect
-from streams.claims import BLOCK_MS, Claim, Claims, Ending
+from streams import Queue, Redis, connect
+from streams.claims import Claim, Claims, Ending
 from streams.errors import CredstreamError, LayoutTooNew
 
-BEAT_MS = 1_000
-STRAY_MS = 2_000
-HEARTBEAT_BEATS = 2
-WORST_PAUSE_S = 2.0
+TWO_WAVES = 16
+"""From this many slots on, a claim asks for half of them at most: while Redis works on one half,
+the handlers of the other run."""
+LAST_SETTLE_S = 5.0
 
 
 def worker_name() -> str:
@@ -65,23 +66,22 @@ class Worker:
         self.drain_timeout_s = drain_timeout_s
         self.name = worker_name()
         self.state: Any = None
+        """What every call finds as `context.state`."""
         self.hooks = Hooks()
         self._owns_redis = not isinstance(redis, Redis)
         self.redis = redis if isinstance(redis, Redis) else connect(redis)
         self.claims = Claims(self.spec, self.redis, self.name)
-        self._settler = Settler(self.claims, self._settled)
         self._held: dict[bytes, Run] = {}
         """Every claim that is not settled yet, by place: what renew must name."""
         self._running = 0
-        self._wave = concurrency if concurrency < 16 else (concurrency + 1) // 2
-        """Claims above 16 slots go in two waves, so that Redis and handlers work at once."""
-        self._stopping = asyncio.Event()
-        self._slot = asyncio.Event()
-        self._blocked = False
         self._turn_due = False
-        self._strays: set[tuple[bytes, bytes]] = set()
-        self._flushing: asyncio.Task[None] | None = None
         self._wants_context = self.processor.wants_context
+        self._settler = Settler(self.claims, self._settled, self._trouble)
+        self._fetcher = Fetcher(
+            self.claims, self._settler, self._free, self._start, self._trouble
+        )
+        self._lease = Lease(self.claims, self._held, concurrency, self._trouble)
+        self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:
         """Listen to `completed`, `failed`, `retrying`, `active`, `released`, `lost`, `error`."""
@@ -91,25 +91,24 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`, then drain: running jobs finish within the drain timeout, the rest
         is released for other workers."""
-        tasks = [
-            asyncio.create_task(self._beat()),
+        background = [
+            asyncio.create_task(self._lease.keep()),
             asyncio.create_task(keep_up(self.spec, self.redis, self._trouble)),
         ]
         try:
             await self._introduce()
-            await self._fetch()
+            await self._fetcher.run()
             await self._drain()
         finally:
-            for task in tasks:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
             if self._owns_redis:
                 await self.redis.close()
 
     def stop(self) -> None:
         """Take no more jobs and let `run` come to its end."""
-        self._stopping.set()
-        self._slot.set()
+        self._fetcher.stop()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run())
@@ -117,105 +116,45 @@ class Worker:
 
     async def __aexit__(self, *_: object) -> None:
         self.stop()
-        await self._task
+        if self._task is not None:
+            await self._task
 
     @property
     def running(self) -> int:
         """Jobs whose handler is running."""
         return self._running
 
-    async def _introduce(self) -> None:
-        """Join the queue: its limits, its place in the catalogue."""
-        from streams import Queue  # noqa: PLC0415 - only a queue outside the catalogue needs it
+    def _free(self) -> int:
+        free = self.concurrency - self._running
+        return free if self.concurrency < TWO_WAVES else min(free, (self.concurrency + 1) // 2)
 
-        while not self._stopping.is_set():
+    async def _introduce(self) -> None:
+        """Join the queue: its limits, and its place in the catalogue if it is a custom one."""
+        queue = Queue(self.spec, self.redis)
+        while not self._fetcher.stopping.is_set():
             try:
-                queue = Queue(self.spec, self.redis)
                 if self.spec.name not in catalog():
                     await queue.register()
                 if self.spec.limiter or self.spec.concurrency:
                     await queue.set_limits(self.spec.limiter, self.spec.concurrency)
-                return
             except LayoutTooNew:
                 raise
             except CredstreamError as error:
                 self._trouble(error)
-                await self._pause(1)
-
-    # -- claim
-
-    async def _fetch(self) -> None:
-        link, wait_ms, failures = None, 0, 0
-        stopping = asyncio.create_task(self._unblock_on_stop())
-        try:
-            while not self._stopping.is_set():
-                free = self.concurrency - self._running
-                if free <= 0:
-                    self._slot.clear()
-                    await self._slot.wait()
-                    continue
-                want = min(free, self._wave)
-                calls = self._settler.take() if wait_ms == 0 else self._flush_aside()
-                try:
-                    if link is None:
-                        link = await self.claims.link()
-                    self._link, self._blocked = link, wait_ms > 0
-                    claimed, replies = await self.claims.claim(
-                        link, want, wait_ms, [command for command, _ in calls]
-                    )
-                except CredstreamError as error:
-                    self._settler.back(calls)
-                    failures += 1
-                    self._trouble(error)
-                    if link is not None:
-                        await self.redis.forget(link)
-                        await self.redis.unreachable()
-                    link, wait_ms = None, 0
-                    await self._pause(failures)
-                    continue
-                finally:
-                    self._blocked = False
-                failures = 0
-                self._settler.confirm(calls, replies)
-                self._start(claimed.claims)
-                filled = len(claimed.claims) >= want
-                wait_ms = 0 if filled or claimed.next_ms == 0 else _wait(claimed.next_ms)
-        finally:
-            stopping.cancel()
-            if link is not None:
-                await self.redis.forget(link)
-
-    async def _unblock_on_stop(self) -> None:
-        await self._stopping.wait()
-        while self._blocked:
-            with contextlib.suppress(CredstreamError):
-                await self.claims.unblock(self._link)
-            await asyncio.sleep(0.02)
-
-    def _flush_aside(self) -> list[Call]:
-        """Settle on the shared connection while this one is about to wait."""
-        if len(self._settler):
-            self._flush_soon()
-        return []
-
-    async def _pause(self, failures: int) -> None:
-        """Back off after trouble: 50 ms, 100 ms ... 2 s, with jitter; ends early on stop."""
-        pause = min(0.05 * 2 ** min(failures - 1, 10), WORST_PAUSE_S) * random.uniform(0.5, 1)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause)
-
-    # -- execute
+                await self._fetcher.pause()
+            else:
+                return
 
     def _start(self, claims: list[Claim]) -> None:
         for claim in claims:
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context)
             self._held[claim.place] = run
-            if self._stopping.is_set():
+            if self._fetcher.stopping.is_set():
                 self._settler.add(Ending(claim, "release"))
-                continue
-            self._running += 1
-            run.task = asyncio.create_task(self._work(run))
+            else:
+                self._running += 1
+                run.task = asyncio.create_task(self._work(run))
 
     async def _work(self, run: Run) -> None:
         if self.hooks.wanted(Started):
@@ -225,38 +164,20 @@ class Worker:
         if run.stop_reason == "lost":
             self._held.pop(run.claim.place, None)
             self.hooks.emit(JobLost(run.claim.job))
-            self._slot.set()
+            self._fetcher.nudge()
             return
         self._settler.add(ending(run.claim, outcome))
         if not self._turn_due:
             self._turn_due = True
             asyncio.get_running_loop().call_soon(self._turn)
 
-    # -- settle
-
     def _turn(self) -> None:
         """Once per turn of the loop: the fetcher takes the outcomes along with its next claim; if
         it is waiting in Redis, they go on their own."""
         self._turn_due = False
-        if self._blocked or self._stopping.is_set():
-            self._flush_soon()
-        self._slot.set()
-
-    def _flush_soon(self) -> None:
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush())
-
-    async def _flush(self) -> None:
-        """Send what is collected until Redis has taken it."""
-        failures = 0
-        while len(self._settler):
-            try:
-                await self._settler.flush()
-            except CredstreamError as error:
-                failures += 1
-                self._trouble(error)
-                await self.redis.unreachable()
-                await asyncio.sleep(min(0.05 * 2 ** min(failures, 6), WORST_PAUSE_S))
+        if self._fetcher.waiting or self._fetcher.stopping.is_set():
+            self._settler.flush_soon()
+        self._fetcher.nudge()
 
     def _settled(self, done: Ending, word: str) -> None:
         run = self._held.pop(done.claim.place, None)
@@ -264,69 +185,21 @@ class Worker:
         if event is not None:
             self.hooks.emit(event)
 
-    # -- stay alive
-
-    async def _beat(self) -> None:
-        """Renew the leases, hear of cancellations, give back what this worker holds unknowingly."""
-        beat = 0
-        while True:
-            try:
-                await self._renew()
-                if beat % HEARTBEAT_BEATS == 0:
-                    await self.claims.heartbeat(self._info())
-                beat += 1
-            except CredstreamError as error:
-                self._trouble(error)
-            await asyncio.sleep(min(self.spec.lease_ms / 4, BEAT_MS) / 1000)
-
-    async def _renew(self) -> None:
-        runs = list(self._held.values())
-        renewed = await self.claims.renew([run.claim for run in runs], STRAY_MS)
-        for claim in renewed.lost:
-            if (run := self._held.get(claim.place)) and run.task and not run.task.done():
-                run.stop("lost")
-        for claim in renewed.cancelled:
-            if (run := self._held.get(claim.place)) and run.task and not run.task.done():
-                run.stop("cancelled")
-        # A reply that this loop has not read yet is no stray: only what is seen twice is.
-        seen = set(renewed.strays)
-        again = [s for s in seen & self._strays if _place(*s) not in self._held]
-        self._strays = seen
-        if again:
-            await self.claims.release_strays(again)
-
-    def _info(self) -> dict[str, Any]:
-        running = {
-            run.claim.job.id: run.claim.job.claimed_ms for run in list(self._held.values())[:1_000]
-        }
-        return {"slots": self.concurrency, "running": running, "host": socket.gethostname()}
-
     def _trouble(self, error: Exception) -> None:
         self.hooks.emit(Trouble(error))
 
     async def _drain(self) -> None:
         """Let running jobs finish; release those that do not in time; settle everything."""
-        tasks = [run.task for run in self._held.values() if run.task and not run.task.done()]
+        tasks = {run.task for run in self._held.values() if run.task and not run.task.done()}
         if tasks:
             await asyncio.wait(tasks, timeout=self.drain_timeout_s)
-        for run in list(self._held.values()):
-            if run.task and not run.task.done():
-                run.stop("released")
-        await asyncio.gather(*(t for t in tasks if not t.done()), return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._flush(), 5)
-        if self._flushing:
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        late = [run for run in self._held.values() if run.task and not run.task.done()]
+        for run in late:
+            run.stop("released")
+        await asyncio.gather(*(run.task for run in late if run.task), return_exceptions=True)
+        await self._settler.finish(LAST_SETTLE_S)
         with contextlib.suppress(CredstreamError):
             await self.claims.leave()
-
-
-def _wait(next_ms: int) -> int:
-    return BLOCK_MS if next_ms < 0 else min(BLOCK_MS, next_ms)
-
-
-def _place(lane: bytes, entry: bytes) -> bytes:
-    return (b"b:" if lane == b"-1" else lane + b":") + entry
 
 
 def _processor(queue: str | Processor | QueueSpec, handler: Handler | None) -> Processor:

@@ -95,11 +95,11 @@ class Claims:
         commands.append(self.store.command("claim", worker=self.worker, want=want))
         replies = await link.run(*commands)
         settled = [
-            await self.redis.judge(r, self._key, c)
+            await self.redis.judge(r, c)
             for r, c in zip(replies[: len(first)], first, strict=True)
         ]
         if isinstance(replies[-1], Exception):
-            reply = await self.redis.judge(replies[-1], self._key, commands[-1])
+            reply = await self.redis.judge(replies[-1], commands[-1])
         else:
             reply = replies[-1]
         return self._decode(SCRIPTS["claim"].check(reply)), settled
@@ -151,7 +151,7 @@ class Claims:
                     part.sort(key=lambda ending: ending.claim.lane)
                     calls.append((self.store.command(kind, _completions(part)), part))
                 else:
-                    args = [arg for ending in part for arg in _ARGS[kind](self.spec, ending)]
+                    args = [arg for ending in part for arg in _ARGS[kind](ending)]
                     calls.append((self.store.command(kind, args), part))
         return calls
 
@@ -260,7 +260,7 @@ def _owed(claim: Claim, event: str, header: Header, value: bytes) -> bytes:
     )
 
 
-def _retry(spec: QueueSpec, ending: Ending) -> tuple[Argument, ...]:
+def _retry(ending: Ending) -> tuple[Argument, ...]:
     claim = ending.claim
     header = claim.job.header.moved(claim.origin, made=int(ending.charged), endings=0)
     text = header.render() + (f"::{header.nonce}" if header.nonce else "")
@@ -268,7 +268,7 @@ def _retry(spec: QueueSpec, ending: Ending) -> tuple[Argument, ...]:
     return (claim.lane, claim.entry, claim.job.id, text, history, ending.delay_ms)
 
 
-def _fail(spec: QueueSpec, ending: Ending) -> tuple[Argument, ...]:
+def _fail(ending: Ending) -> tuple[Argument, ...]:
     claim = ending.claim
     header = claim.job.header.moved(claim.origin, made=1, endings=1)
     text = header.render() + (f"::{header.nonce}" if "F" in header.flags else "")
@@ -278,7 +278,7 @@ def _fail(spec: QueueSpec, ending: Ending) -> tuple[Argument, ...]:
     return (claim.lane, claim.entry, claim.job.id, text, ending.history, owed)
 
 
-def _release(spec: QueueSpec, ending: Ending) -> tuple[Argument, ...]:
+def _release(ending: Ending) -> tuple[Argument, ...]:
     claim = ending.claim
     return (claim.lane, claim.entry, claim.job.id)
 

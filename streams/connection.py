@@ -22,7 +22,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from streams.errors import CredstreamError, Full, Unavailable
+from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
 from streams.scripts import Command
 from streams.settings import Address, RedisSettings, address
@@ -76,9 +76,9 @@ class Redis:
         """Commands and scripts in one write on the node that has `key`; error replies raise."""
         link = await self.link(key)
         replies = await link.run(*commands)
-        return [await self.judge(reply, key, commands[n]) for n, reply in enumerate(replies)]
+        return [await self.judge(reply, commands[n]) for n, reply in enumerate(replies)]
 
-    async def judge(self, reply: Any, key: str, command: Command) -> Any:
+    async def judge(self, reply: Any, command: Command) -> Any:
         """A reply, or what to raise for it. A key that has moved is asked for where it is now."""
         if isinstance(reply, MovedError | AskError):
             return await self._redirect(reply, command)
@@ -224,14 +224,14 @@ class _PasswordFile(CredentialProvider):
         return (self._username, password) if self._username else (password,)
 
 
-def verdict(error: ResponseError) -> CredstreamError | ResponseError:
-    """What an error reply means to a caller. Anything unknown is a defect of ours and stays raw."""
+def verdict(error: ResponseError) -> CredstreamError:
+    """What an error reply means to a caller."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM" in text[:200]:
         return Full("Redis is out of memory: nothing was stored")
     if any(word in text for word in NOT_NOW):
         return Unavailable("Redis does not accept this now: nothing was done")
-    return error
+    return Refused(f"Redis refused a command: {text}")
 
 
 def connect(where: RedisSettings | str | None = None) -> Redis:

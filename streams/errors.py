@@ -8,6 +8,7 @@ CredstreamError
 ├── LostClaim            the job is no longer ours: its lease was lost, another worker has it
 ├── TooBig               payload or result above the limit
 ├── BadPage              an offset deeper than pages go; use a cursor
+├── Refused              Redis refused a command it should not have: wrong type, missing permission
 └── LayoutTooNew         the data in Redis was written by a newer version
 """
 
@@ -50,6 +51,11 @@ class TooBig(CredstreamError):
 
 class BadPage(CredstreamError):
     """The page lies deeper than offsets go."""
+
+
+class Refused(CredstreamError):
+    """Redis refused a command: a key of another type, a missing permission. For operators; the
+    text is Redis' own and is not for clients."""
 
 
 class LayoutTooNew(CredstreamError):

@@ -1,0 +1,127 @@
+"""Asks for jobs: at once while there are some, else waiting in Redis for the queue's marker."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+
+from consumers.settle import WORST_PAUSE_S, Call, Settler
+from streams.claims import BLOCK_MS, Claim, Claimed, Claims
+from streams.errors import CredstreamError
+from streams.link import Link
+
+UNBLOCK_AGAIN_S = 0.02
+
+
+class Fetcher:
+    """One worker's claim loop on a connection of its own.
+
+    `free()` says how many jobs may be asked for now, `start(claims)` takes what came. A busy
+    worker's settles travel in the same write as its next claim.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        settler: Settler,
+        free: Callable[[], int],
+        start: Callable[[list[Claim]], None],
+        trouble: Callable[[Exception], None],
+    ) -> None:
+        self.stopping = asyncio.Event()
+        self.waiting = False
+        """Whether the connection is blocked in Redis: settles must then go on their own."""
+        self._claims = claims
+        self._settler = settler
+        self._free = free
+        self._start = start
+        self._trouble = trouble
+        self._slot = asyncio.Event()
+        self._link: Link | None = None
+        self._wait_ms = 0
+        self._failures = 0
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self._slot.set()
+
+    def nudge(self) -> None:
+        """A slot may have become free, or an outcome is to be settled."""
+        self._slot.set()
+
+    async def run(self) -> None:
+        """Fetch until stopped. What a last claim still brings is `start`ed as well: the worker,
+        which is stopping, gives it back."""
+        unblocker = asyncio.create_task(self._unblock_on_stop())
+        try:
+            while not self.stopping.is_set():
+                want = self._free()
+                if want > 0:
+                    await self._step(want)
+                else:
+                    self._slot.clear()
+                    await self._slot.wait()
+        finally:
+            unblocker.cancel()
+            await self._drop_link()
+
+    async def _step(self, want: int) -> None:
+        calls: list[Call] = []
+        if self._wait_ms:
+            self._settler.flush_soon()
+        else:
+            calls = self._settler.take()
+        try:
+            claimed = await self._claim(want, calls)
+        except CredstreamError as error:
+            self._trouble(error)
+            await self._drop_link()
+            await self._claims.redis.unreachable()
+            await self.pause()
+            return
+        self._failures = 0
+        self._start(claimed.claims)
+        filled = len(claimed.claims) >= want
+        self._wait_ms = 0 if filled else _wait_ms(claimed.next_ms)
+
+    async def _claim(self, want: int, calls: list[Call]) -> Claimed:
+        try:
+            if self._link is None:
+                self._link = await self._claims.link()
+            self.waiting = self._wait_ms > 0
+            commands = [command for command, _ in calls]
+            claimed, replies = await self._claims.claim(
+                self._link, want, self._wait_ms, commands
+            )
+        except BaseException:
+            self._settler.back(calls)
+            raise
+        finally:
+            self.waiting = False
+        self._settler.confirm(calls, replies)
+        return claimed
+
+    async def pause(self) -> None:
+        """Back off after trouble: 50 ms, 100 ms ... 2 s, with jitter; ends early on stop."""
+        self._wait_ms = 0
+        self._failures += 1
+        pause = min(0.05 * 2 ** min(self._failures - 1, 10), WORST_PAUSE_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), pause * random.uniform(0.5, 1))
+
+    async def _unblock_on_stop(self) -> None:
+        await self.stopping.wait()
+        while self._link is not None:
+            if self.waiting:
+                with contextlib.suppress(CredstreamError):
+                    await self._claims.unblock(self._link)
+            await asyncio.sleep(UNBLOCK_AGAIN_S)
+
+    async def _drop_link(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            await self._claims.redis.forget(link)
+
+
+def _wait_ms(next_ms: int) -> int:
+    return BLOCK_MS if next_ms < 0 else min(BLOCK_MS, next_ms)
