@@ -60,6 +60,22 @@ async def test_what_does_not_end_is_released_and_starts_elsewhere_at_once(
         await assert_charged_once(redis, jobs)
 
 
+async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_a_deploy(
+    redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS, drain_s=0.2) as workers:
+        leaving = await workers.hire()
+        (job,) = await Queue(SPEC, redis).add_many([NewJob(name="x", data={"stubborn": True})])
+        await leaving.says("started", 1)
+        staying = await workers.hire()
+
+        leaving.signal(signal.SIGTERM)
+
+        await leaving.says("ignored", 1)
+        assert await leaving.ended() == 0
+        assert await staying.says("started", 1, within_s=1) == [job.id]
+
+
 async def test_a_stopping_worker_takes_no_more_jobs(
     redis: Redis, redis_url: str, raw: Any, tmp_path: Path
 ) -> None:

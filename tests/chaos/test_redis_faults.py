@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,79 +10,23 @@ import pytest
 from crew import Crew, crew
 from ledger import assert_all_completed, ended_events, ids
 from processes import until
+from producer import Producer, producing
 from redis_servers import Server, redis7, valkey
 
-from schemas.job import JobOptions
 from schemas.spec import QueueSpec
-from streams import NewJob, Queue, Redis, connect
-from streams.errors import Unavailable
+from streams import NewJob, Queue, connect
 
 SPEC = QueueSpec("chaos", lease_ms=5_000)
 LOAD = 3_000
 """At least so many jobs are acknowledged while things go wrong."""
-BATCH = 20
-
 Harm = Callable[[Server], Awaitable[None]]
-
-
-class Producer:
-    """Adds jobs until told to stop; what an answer said is added must be done."""
-
-    def __init__(self, redis: Redis) -> None:
-        self.queue = Queue(SPEC, redis)
-        self.acknowledged: list[str] = []
-        self.refused = 0
-        self._stopping = False
-
-    async def run(self) -> None:
-        """Add batches of jobs with ids of their own, each batch until it is acknowledged."""
-        number = 0
-        while not self._stopping:
-            jobs = [self._job(number + offset) for offset in range(BATCH)]
-            number += BATCH
-            while not await self._acknowledged(jobs):
-                self.refused += 1
-                await asyncio.sleep(0.01)
-
-    def stop(self) -> None:
-        self._stopping = True
-
-    @staticmethod
-    def _job(number: int) -> NewJob:
-        return NewJob(name="x", data={"n": number}, options=JobOptions(job_id=f"job-{number}"))
-
-    async def _acknowledged(self, jobs: list[NewJob]) -> bool:
-        try:
-            added = await self.queue.add_many(jobs)
-        except Unavailable:
-            return False
-        self.acknowledged += [one.id for one in added]
-        return True
-
-
-@asynccontextmanager
-async def load(server: Server) -> AsyncIterator[Producer]:
-    """Jobs keep coming in the block; at its end the last batch has been acknowledged."""
-    redis = connect(server.url)
-    producer = Producer(redis)
-    running = asyncio.create_task(producer.run())
-    try:
-        yield producer
-        await until(
-            lambda: len(producer.acknowledged) >= LOAD or running.done(), within_s=15, what="a load"
-        )
-        producer.stop()
-        await asyncio.wait_for(running, 10)
-    finally:
-        running.cancel()
-        await redis.close()
 
 
 async def survives(server: Server, workers: Crew, harm: Harm) -> Producer:
     """Two workers and a producer live through `harm`; every acknowledged job is done once."""
     hands = [await workers.hire(concurrency=20) for _ in range(2)]
-    async with load(server) as producer:
-        await until(lambda: len(producer.acknowledged) >= 200, within_s=10, what="jobs flow")
+    async with producing(server.url, SPEC, at_least=LOAD) as producer:
+        await producer.reaches(200)
         await harm(server)
     with server.client() as raw:
         await until(
@@ -104,6 +47,9 @@ async def restart(server: Server) -> None:
 
 async def forget_scripts(server: Server) -> None:
     with server.client() as raw:
+        for _ in range(200):
+            raw.script_flush()
+            await asyncio.sleep(0)
         for _ in range(5):
             raw.script_flush()
             before = executed(raw)
@@ -134,8 +80,30 @@ async def test_nothing_acknowledged_is_lost_under_load(
         crew(tmp_path, server.url, "chaos", lease_ms=SPEC.lease_ms) as workers,
     ):
         producer = await survives(server, workers, harm)
-        if harm is not restart:
-            assert workers.tally("completed") == Counter(producer.acknowledged)
+        assert workers.tally("completed") == Counter(producer.acknowledged)
+        assert producer.refused or harm is not restart
+
+
+async def test_workers_go_on_after_everything_was_flushed(tmp_path: Path) -> None:
+    """The streams and their groups are gone under the workers; new jobs are done."""
+    with (
+        valkey() as server,
+        crew(tmp_path, server.url, "chaos", lease_ms=SPEC.lease_ms) as workers,
+    ):
+        hand = await workers.hire(concurrency=10)
+        for _ in range(3):
+            async with producing(server.url, SPEC, at_least=200) as producer:
+                await producer.reaches(100)
+                server.flush()
+        server.flush()
+        redis = connect(server.url)
+        added = [one.id for one in await Queue(SPEC, redis).add_many([NewJob(name="x")] * 20)]
+        await redis.close()
+        await until(
+            lambda: set(added) <= set(hand.said("completed")), within_s=10, what="new jobs are done"
+        )
+        with server.client() as raw:
+            assert_all_completed(raw, "chaos", added)
 
 
 async def test_a_redis_frozen_beyond_the_lease(tmp_path: Path) -> None:

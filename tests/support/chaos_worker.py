@@ -5,6 +5,7 @@ SIGUSR1 opens the gate that `held` jobs wait at; SIGTERM drains as a deployed wo
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -55,6 +56,10 @@ async def main(wanted: Wanted) -> None:
 
     async def handle(job: Job, context: Context) -> dict[str, str]:
         report.write("started", job.id)
+        while job.data.get("stubborn"):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            report.write("ignored", job.id)
         try:
             if job.data.get("held"):
                 await gate.wait()

@@ -1,0 +1,129 @@
+"""Every ending of a job that owes a callback puts exactly one into the webhooks queue."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from ledger import entries, ids
+from processes import until
+
+from consumers import Reject, Worker
+from consumers.relay import Relay
+from schemas.job import JobOptions, State
+from schemas.spec import QueueSpec
+from streams import Job, NewJob, Queue, Redis
+from streams.claims import Claims, Ending
+
+QUEUE = "chaos"
+SPEC = QueueSpec(QUEUE)
+TOLD = JobOptions(callback_url="https://example.com/hook")
+DATA = {"organizationId": "org-1"}
+RELAYS = 8
+
+
+async def end_all(redis: Redis, kind: str) -> list[Ending]:
+    """Claim everything that waits and end it, with no worker and no relay about."""
+    claims = Claims(SPEC, redis, "by-hand")
+    link = await claims.link()
+    endings = []
+    while found := (await claims.claim(link, 100))[0].claims:
+        part = [Ending(claim, kind, history=b'[{"reason":"failed"}]') for claim in found]
+        await claims.send([command for command, _ in claims.settle(part)])
+        endings += part
+    await redis.forget(link)
+    return endings
+
+
+def owed(raw: Any) -> Counter[str]:
+    return Counter(ids(raw, QUEUE, "outbox"))
+
+
+def queued(raw: Any) -> list[str]:
+    return sorted(ids(raw, "webhooks", "p5"))
+
+
+async def test_a_failed_revived_and_completed_job_owes_two(redis: Redis, raw: Any) -> None:
+    queue = Queue(SPEC, redis)
+    job_id = (await queue.add("x", DATA, TOLD)).id
+    await end_all(redis, "fail")
+    await queue.revive(job_id)
+    await end_all(redis, "complete")
+    assert owed(raw) == {job_id: 2}
+
+    await Relay(SPEC, redis).pass_on()
+
+    assert owed(raw) == {}
+    assert queued(raw) == [f"cb-{QUEUE}-{job_id}-1", f"cb-{QUEUE}-{job_id}-2"]
+
+
+async def test_the_same_ending_sent_twice_owes_one(redis: Redis, raw: Any) -> None:
+    for kind in ("complete", "fail"):
+        job_id = (await Queue(SPEC, redis).add("x", DATA, TOLD)).id
+        endings = await end_all(redis, kind)
+        claims = Claims(SPEC, redis, "by-hand")
+        for commands, part in claims.settle(endings):
+            reply = (await claims.send([commands]))[0]
+            assert claims.words(reply, len(part)) == ["ALREADY"]
+        assert owed(raw)[job_id] == 1
+
+
+async def test_many_relays_at_once_pass_each_ending_on_once(redis: Redis, raw: Any) -> None:
+    jobs = await Queue(SPEC, redis).add_many([NewJob(name="x", data=DATA, options=TOLD)] * 250)
+    await end_all(redis, "complete")
+    relays = [Relay(SPEC, redis) for _ in range(RELAYS)]
+    while owed(raw):
+        await asyncio.gather(*(relay.pass_on() for relay in relays))
+    assert queued(raw) == sorted(f"cb-{QUEUE}-{job.id}-1" for job in jobs)
+
+
+async def test_a_relay_that_died_between_its_two_steps(redis: Redis, raw: Any) -> None:
+    """It has queued the callback and not forgotten the ending; the webhook is sent meanwhile."""
+    job_id = (await Queue(SPEC, redis).add("x", DATA, TOLD)).id
+    await end_all(redis, "complete")
+    ((_, ending),) = entries(raw, QUEUE, "outbox")
+    await Relay(SPEC, redis).pass_on()
+
+    async def send(_: Job) -> None:
+        return None
+
+    webhooks = Queue("webhooks", redis)
+    async with Worker("webhooks", send, redis=redis):
+        await until(lambda: _completed(webhooks, 1), within_s=5, what="the webhook is sent")
+    raw.xadd(f"cs:{{{QUEUE}}}:outbox", ending)
+
+    await Relay(SPEC, redis).pass_on()
+
+    assert owed(raw) == {}
+    assert queued(raw) == []
+    assert ids(raw, "webhooks", "completed") == [f"cb-{QUEUE}-{job_id}-1"]
+
+
+async def test_a_poison_job_and_an_expired_one_owe_a_callback_too(redis: Redis, raw: Any) -> None:
+    spec = QueueSpec(QUEUE, lease_ms=200, max_stalls=1)
+    queue = Queue(spec, redis)
+    poison = (await queue.add("x", DATA, TOLD)).id
+    claims = Claims(spec, redis, "dies")
+    link = await claims.link()
+    assert (await claims.claim(link, 1))[0].claims
+    await redis.forget(link)
+    expired = (await queue.add("x", DATA, TOLD.model_copy(update={"expires": 1}))).id
+    await until(lambda: _older_than(queue, expired, 1), within_s=5, what="it is overdue")
+
+    async def refuse(_: Job) -> None:
+        raise Reject("nothing should run here")
+
+    async with Worker(spec, refuse, redis=redis):
+        await until(lambda: len(queued(raw)) == 2, within_s=5, what="both callbacks are queued")
+    assert queued(raw) == sorted(f"cb-{QUEUE}-{job_id}-1" for job_id in (poison, expired))
+    dead = {job.id: job.errors[-1].reason for job in await queue.page(State.FAILED)}
+    assert dead == {poison: "stalled", expired: "expired"}
+
+
+async def _completed(queue: Queue, count: int) -> bool:
+    return (await queue.counts()).completed == count
+
+
+async def _older_than(queue: Queue, job_id: str, age_ms: int) -> bool:
+    job = await queue.get(job_id)
+    seconds, micros = await queue.redis.command("TIME", key=queue.store.keys.prefix)
+    return job is not None and int(seconds) * 1_000 + int(micros) // 1_000 > job.timestamp + age_ms
