@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+from pydantic_settings import BaseSettings
+
 from credstream.process import is_alive
 
 LOCK_NAME = "credstream.lock"
@@ -28,13 +30,20 @@ LEFTOVER_WAIT_S = 10.0
 LOCK_POLL_S = 0.02
 
 
+class Xdg(BaseSettings):
+    """Where a desktop wants files to go; empty where it has no opinion."""
+
+    xdg_data_home: str = ""
+    xdg_runtime_dir: str = ""
+
+
 class DataDirError(Exception):
     """The data directory cannot be used. The message says why and what to do."""
 
 
 def default_data_dir() -> Path:
     """`$XDG_DATA_HOME/credstream`, or `~/.local/share/credstream` (XDG Base Directory 0.8)."""
-    base = os.environ.get("XDG_DATA_HOME", "")
+    base = Xdg().xdg_data_home
     # The specification: a relative path there is invalid and is to be ignored.
     root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
     return root / "credstream"
@@ -51,7 +60,7 @@ def socket_path(data_dir: Path) -> Path:
     if _fits(path):
         return path
     tag = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime = Xdg().xdg_runtime_dir
     if Path(runtime).is_absolute():
         short = Path(runtime) / f"credstream-{tag}" / SOCKET_NAME
         if _fits(short):

@@ -50,7 +50,7 @@ async def spawn(command: Command) -> Process:
         stdout=command.output,
         stderr=command.output,
         cwd=command.cwd,
-        env={**os.environ, **command.env},
+        env={**os.environ, **command.env},  # noqa: TID251 - a child inherits ours
         pass_fds=tuple(command.keep_fds),
         start_new_session=True,
         preexec_fn=_die_with_parent(command.death_signal),

@@ -239,7 +239,7 @@ async def test_a_cancelled_start_leaves_no_server(data_dir: Path) -> None:
     server = EmbeddedValkey(data_dir)
     await server.open()
     launch = asyncio.create_task(server.launch())
-    while len((data_dir / LOCK_NAME).read_text().split()) < 2:  # noqa: ASYNC110
+    while len((data_dir / LOCK_NAME).read_text().split()) < 2:
         await asyncio.sleep(0)
     pid = int((data_dir / LOCK_NAME).read_text().split()[1])
     launch.cancel()

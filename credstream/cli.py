@@ -1,0 +1,49 @@
+"""The command line. What goes wrong is told in a sentence, never in a traceback."""
+
+import sys
+from typing import Any
+
+import click
+
+from credstream import __version__
+from credstream.commands.client import stats, submit
+from credstream.commands.serve import gateway, worker
+from credstream.commands.up import up
+from credstream.sentences import Told, tell
+
+
+class Sentences(click.Group):
+    """A group whose commands' exceptions become one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises leaves as a `click.ClickException`."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            told: Told = tell(error)
+            raise told from None
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show where in the program an error came from.")
+@click.version_option(__version__, message="credstream %(version)s")
+def main(debug: bool) -> None:
+    """Credstream, a job-queue system for credential platforms on Redis Streams.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody to talk to.
+    """
+    del debug  # read by Sentences.invoke
+
+
+@main.command()
+def version() -> None:
+    """Print the version and where this program runs."""
+    click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
+
+
+for command in (up, gateway, worker, submit, stats):
+    main.add_command(command)

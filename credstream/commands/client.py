@@ -1,0 +1,141 @@
+"""`credstream submit` and `credstream stats`: they talk to a gateway over HTTP."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from credstream.sentences import EXIT_REFUSED
+
+DEFAULT_URL = "http://localhost:3000"
+
+url_option = click.option(
+    "--url",
+    envvar="CREDSTREAM_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Address of the gateway.",
+)
+
+
+class JsonData(click.ParamType[dict[str, Any]]):
+    """A JSON object: written out, `@file`, or `-` for standard input."""
+
+    name = "JSON|@file|-"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """Parse `value`; click's BadParameter says what is wrong with it."""
+        if isinstance(value, dict):
+            return value
+        try:
+            data = orjson.loads(_text_of(value))
+        except OSError as error:
+            self.fail(f"{value[1:]} cannot be read: {error.strerror}.", param, ctx)
+        except orjson.JSONDecodeError as error:
+            self.fail(f"this is not JSON: {error}.", param, ctx)
+        if not isinstance(data, dict):
+            self.fail('must be a JSON object, such as {"key": "value"}.', param, ctx)
+        return data
+
+
+def _text_of(value: str) -> bytes:
+    if value == "-":
+        return sys.stdin.buffer.read()
+    if value.startswith("@"):
+        return Path(value[1:]).read_bytes()
+    return value.encode()
+
+
+class JobOption(click.ParamType[tuple[str, Any]]):
+    """`name=value`; the value is JSON where it is JSON, else text."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not of the form name=value.", param, ctx)
+        try:
+            return name, orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return name, text
+
+
+@click.command()
+@click.argument("queue")
+@click.option("--name", help="What the job is called; the queue's name when left out.")
+@click.option("--data", type=JsonData(), default="{}", help="The job's data, a JSON object.")
+@click.option(
+    "options",
+    "--option",
+    "-o",
+    type=JobOption(),
+    multiple=True,
+    help="A job option, such as priority=1, delay=5000 or attempts=5. May be repeated.",
+)
+@click.option("--wait", is_flag=True, help="Wait until the job has ended and print it then.")
+@url_option
+def submit(
+    queue: str,
+    name: str | None,
+    data: dict[str, Any],
+    options: tuple[tuple[str, Any], ...],
+    wait: bool,
+    url: str,
+) -> None:
+    """Submit a job to QUEUE and print what the gateway answers, as JSON.
+
+    Exit codes: 0 accepted (with --wait: completed), 1 refused (with --wait: or failed), 2 wrong
+    usage, 3 no gateway there.
+    """
+    job: dict[str, Any] = {"data": data}
+    if name is not None:
+        job["name"] = name
+    if options:
+        job["options"] = dict(options)
+    answer = asyncio.run(_submit(url, queue, job, wait=wait))
+    click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+    if wait and answer["state"] == "failed":
+        sys.exit(EXIT_REFUSED)
+
+
+async def _submit(url: str, queue: str, job: dict[str, Any], *, wait: bool) -> Any:
+    from credstream.api import Gateway
+
+    async with Gateway(url) as gateway:
+        added = await gateway.submit(queue, job)
+        return await gateway.wait_for_end(queue, added["id"]) if wait else added
+
+
+@click.command()
+@click.option("as_json", "--json", is_flag=True, help="Print JSON instead of a table.")
+@url_option
+def stats(as_json: bool, url: str) -> None:
+    """Print how many jobs lie where, for every queue."""
+    queues = asyncio.run(_stats(url))
+    if as_json:
+        click.echo(orjson.dumps(queues, option=orjson.OPT_INDENT_2))
+        return
+    from rich.console import Console
+
+    from credstream.tables import stats_table
+
+    Console(emoji=False).print(stats_table(queues))
+
+
+async def _stats(url: str) -> Any:
+    from credstream.api import Gateway
+
+    async with Gateway(url) as gateway:
+        return await gateway.stats()

@@ -1,0 +1,95 @@
+"""Every example runs, and does what it says."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import streams
+from schemas.job import State
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+STORY_S = 120
+
+
+def load(name: str) -> ModuleType:
+    """An example as a module; running it is left to the test."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_has_a_test() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
+
+
+async def test_produce(
+    redis: streams.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    job_id = await load("produce").main()
+    job = await streams.Queue("vc-issuance", redis).get(job_id)
+    assert job is not None
+    assert job.name == "issue-credential"
+    assert job.state == State.WAITING
+
+
+async def test_bulk_verification(redis: streams.Redis) -> None:
+    ids = await load("bulk_verification").main(redis, ["e30.e30.AAAA"] * 5)
+    queue = streams.Queue("vc-verification", redis)
+    assert [job.id for job in await queue.page(State.WAITING, 0, 10)] == ids
+
+
+async def test_custom_worker(redis: streams.Redis) -> None:
+    completed = await load("custom_worker").main(redis)
+    assert len(completed) == 5
+    assert (await streams.Queue("custom-queue", redis).counts()).completed == 5
+
+
+async def test_priorities(redis: streams.Redis) -> None:
+    ran = await load("priorities").main(redis)
+    assert ran == ["put out the fire", "close the window", "answer the phone", "tidy up"]
+
+
+async def test_options(redis: streams.Redis) -> None:
+    states = await load("options").main(redis)
+    assert states.pop("job-name") == State.DELAYED
+    assert set(states.values()) == {State.WAITING}
+    counts = await streams.Queue("options", redis).counts()
+    assert (counts.waiting, counts.delayed) == (5 + 1, 1 + 2)
+
+
+async def test_outcomes(redis: streams.Redis) -> None:
+    ended = await load("outcomes").main(redis)
+    assert ended["fine"].startswith("completed")
+    assert ended["nobody at home"].startswith("completed")
+    assert ended["no such address"] == "failed: Nobody lives there"
+    assert ended["flat tyre"] == "failed: The van does not move"
+    queue = streams.Queue("deliveries", redis)
+    dead = {job.name: job for job in await queue.page(State.FAILED, 0, 10)}
+    assert dead["no such address"].attempts_made == 1
+    assert dead["no such address"].errors[0].code == "unknown_address"
+    assert dead["flat tyre"].attempts_made == 2
+
+
+@pytest.mark.timeout(STORY_S)
+def test_first_light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+    story = subprocess.run(
+        [sys.executable, str(EXAMPLES / "first_light.py")],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=STORY_S,
+        check=False,
+    )
+    assert story.returncode == 0, story.stdout + story.stderr
+    for line in ("the signature is valid", "attempt 3", "Completed", "The lights are out."):
+        assert line in story.stdout
