@@ -77,9 +77,7 @@ class Life:
         async with worker:
             yield
 
-    async def add(
-        self, count: int, options: JobOptions | None = None, **data: Any
-    ) -> Counter[str]:
+    async def add(self, count: int, options: JobOptions | None = None, **data: Any) -> Counter[str]:
         """Add equal jobs -> their ids."""
         data = {"organizationId": "org-1", **data}
         jobs = [NewJob(name="x", data=data, options=options)] * count

@@ -52,16 +52,20 @@ async def forget_scripts(server: Server) -> None:
             await asyncio.sleep(0)
         for _ in range(5):
             raw.script_flush()
-            before = executed(raw)
-            await until(lambda: executed(raw) > before + 20, within_s=5, what="scripts run again")
+            await until_scripts_run(raw)
 
 
 async def hang_up(server: Server) -> None:
     with server.client() as raw:
         for _ in range(5):
             raw.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            before = executed(raw)
-            await until(lambda: executed(raw) > before + 20, within_s=5, what="clients came back")
+            await until_scripts_run(raw)
+
+
+async def until_scripts_run(raw: Any) -> None:
+    """Wait until twenty more have run: whoever lost something has found it again."""
+    before = executed(raw)
+    await until(lambda: executed(raw) > before + 20, within_s=5, what="scripts run again")
 
 
 def executed(raw: Any) -> int:

@@ -36,12 +36,7 @@ async def test_the_queues_slot_moves_there_and_back(tmp_path: Path) -> None:
         async with producing(three.url, SPEC, at_least=1_000) as producer:
             for to in ((home + 1) % 3, home):
                 for _ in move_slot(three, slot, to):
-                    seen = len(producer.acknowledged)
-                    await until(
-                        lambda seen=seen: len(producer.acknowledged) > seen or producer.refused,
-                        within_s=DONE,
-                        what="the producer has noticed",
-                    )
+                    await producer.tries_again()
                 await producer.reaches(len(producer.acknowledged) + 100)
         await until(
             lambda: len(ids(raw, QUEUE, "completed")) >= len(producer.acknowledged),

@@ -34,7 +34,7 @@ def pending(raw: Any, queue: str) -> int:
 
 
 def ended_events(raw: Any, queue: str, word: str) -> Counter[str]:
-    """How often the event stream says `word` of each job (it keeps about the last 2,000 entries)."""
+    """How often the event stream says `word` of each job (it keeps about 2,000 entries)."""
     told: Counter[str] = Counter()
     for _, fields in entries(raw, queue, "events"):
         if fields[b"e"].decode() == word:

@@ -72,10 +72,11 @@ def eventually(condition: Callable[[], T], *, within_s: float, what: str) -> T:
         time.sleep(POLL_S)
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float, what: str) -> T:
-    """`eventually` for tests whose event loop must go on; `condition` may be a coroutine function.
+async def until(condition: Callable[[], object], *, within_s: float, what: str) -> None:
+    """Wait for a true answer of `condition` while the loop goes on; TimeoutError names `what`.
 
-    asyncio's own deadline is not used: it would cut a condition short in the middle of a question.
+    `condition` may be a coroutine function. asyncio's own deadline is not used: it would cut a
+    question short in the middle.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -83,7 +84,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], *, within_s: float, w
         if isinstance(answer, Awaitable):
             answer = await answer
         if answer:
-            return answer
+            return
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {within_s} s: {what} (last answer: {answer!r})")
         await asyncio.sleep(POLL_S)

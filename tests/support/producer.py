@@ -46,6 +46,15 @@ class Producer:
             what=f"{count} jobs are acknowledged",
         )
 
+    async def tries_again(self) -> None:
+        """Wait for one more answer, good or bad."""
+        before = self.refused, len(self.acknowledged)
+        await until(
+            lambda: (self.refused, len(self.acknowledged)) != before,
+            within_s=LAST_WORD_S,
+            what="the producer gets an answer",
+        )
+
     @staticmethod
     def _job(number: int) -> NewJob:
         return NewJob(name="x", data={"n": number}, options=JobOptions(job_id=f"job-{number}"))
