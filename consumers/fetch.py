@@ -90,9 +90,7 @@ class Fetcher:
                 self._link = await self._claims.link()
             self.waiting = self._wait_ms > 0
             commands = [command for command, _ in calls]
-            claimed, replies = await self._claims.claim(
-                self._link, want, self._wait_ms, commands
-            )
+            claimed, replies = await self._claims.claim(self._link, want, self._wait_ms, commands)
         except BaseException:
             self._settler.back(calls)
             raise

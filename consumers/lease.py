@@ -7,7 +7,6 @@ from typing import Any
 
 from consumers.execute import Run
 from streams.claims import Claim, Claims
-from streams.errors import CredstreamError
 
 BEAT_MS = 1_000
 STRAY_MS = 2_000
@@ -43,7 +42,7 @@ class Lease:
                 if beat % HEARTBEAT_BEATS == 0:
                     await self._claims.heartbeat(self._info())
                 beat += 1
-            except CredstreamError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the leases must be kept
                 self._trouble(error)
             await asyncio.sleep(pause_s)
 

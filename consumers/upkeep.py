@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from consumers.relay import Relay
 from schemas.spec import QueueSpec
 from streams import Redis
-from streams.errors import CredstreamError
 from streams.upkeep import Done, Upkeep
 
 Verb = Callable[[int], Awaitable[Done]]
@@ -45,6 +44,6 @@ async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
             done = await duty.verb(duty.interval_ms)
             if done.more:
                 continue
-        except CredstreamError as error:
+        except Exception as error:  # noqa: BLE001 - one bad turn must not end a duty
             trouble(error)
         await asyncio.sleep(duty.interval_ms / 1000 * random.uniform(0.9, 1.1))

@@ -37,6 +37,8 @@ TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
 the handlers of the other run."""
 LAST_SETTLE_S = 5.0
+LAST_WORD_S = 1.0
+"""How long a handler may take to end after its cancellation."""
 
 
 def worker_name() -> str:
@@ -77,9 +79,7 @@ class Worker:
         self._turn_due = False
         self._wants_context = self.processor.wants_context
         self._settler = Settler(self.claims, self._settled, self._trouble)
-        self._fetcher = Fetcher(
-            self.claims, self._settler, self._free, self._start, self._trouble
-        )
+        self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
         self._lease = Lease(self.claims, self._held, concurrency, self._trouble)
         self._task: asyncio.Task[None] | None = None
 
@@ -196,7 +196,14 @@ class Worker:
         late = [run for run in self._held.values() if run.task and not run.task.done()]
         for run in late:
             run.stop("released")
-        await asyncio.gather(*(run.task for run in late if run.task), return_exceptions=True)
+        stubborn = {run.task for run in late if run.task}
+        if stubborn:
+            await asyncio.wait(stubborn, timeout=LAST_WORD_S)
+        for run in late:
+            if run.task and not run.task.done():
+                # It swallowed its cancellation: its job goes on elsewhere, its outcome is dropped.
+                run.stop_reason = "lost"
+                self._settler.add(Ending(run.claim, "release"))
         await self._settler.finish(LAST_SETTLE_S)
         with contextlib.suppress(CredstreamError):
             await self.claims.leave()

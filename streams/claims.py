@@ -95,8 +95,7 @@ class Claims:
         commands.append(self.store.command("claim", worker=self.worker, want=want))
         replies = await link.run(*commands)
         settled = [
-            await self.redis.judge(r, c)
-            for r, c in zip(replies[: len(first)], first, strict=True)
+            await self.redis.judge(r, c) for r, c in zip(replies[: len(first)], first, strict=True)
         ]
         if isinstance(replies[-1], Exception):
             reply = await self.redis.judge(replies[-1], commands[-1])

@@ -16,19 +16,32 @@ from redis.asyncio.sentinel import Sentinel
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AskError,
+    ClusterDownError,
+    MasterDownError,
     MovedError,
+    NoScriptError,
     OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
-from streams.scripts import Command
+from streams.scripts import BY_SHA, Command
 from streams.settings import Address, RedisSettings, address
 
-NOT_NOW = ("TRYAGAIN", "CLUSTERDOWN", "NOREPLICAS", "MISCONF", "MASTERDOWN", "LOADING", "READONLY")
-"""Error words after which nothing was done and a later call may succeed."""
+NOT_NOW = (
+    TryAgainError,
+    ClusterDownError,
+    MasterDownError,
+    ReadOnlyError,
+    NoScriptError,
+)
+"""Errors after which nothing was done and a later call may succeed."""
+NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "LOADING")
+"""The same, where redis-py has no class; where it has one it strips the word from the text."""
 
 
 class Redis:
@@ -111,11 +124,12 @@ class Redis:
         if node_key not in self._links:
             kwargs = self._kwargs(cluster=True) | {"host": error.host, "port": error.port}
             self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0)
+        link = self._links[node_key]
         asking: tuple[Command, ...] = () if isinstance(error, MovedError) else ((b"ASKING",),)
-        reply = (await self._links[node_key].send(*asking, command))[-1]
-        if isinstance(reply, ResponseError) and "NOSCRIPT" in str(reply):
-            await self._links[node_key].run(command)
-            raise Unavailable("the slot of this queue is moving; try again")
+        reply = (await link.send(*asking, command))[-1]
+        if isinstance(reply, NoScriptError):
+            lesson = (b"SCRIPT", b"LOAD", BY_SHA[command[1]].source)  # type: ignore[index]
+            reply = (await link.send(lesson, *asking, command))[-1]
         if isinstance(reply, ResponseError):
             raise verdict(reply)
         return reply
@@ -227,9 +241,9 @@ class _PasswordFile(CredentialProvider):
 def verdict(error: ResponseError) -> CredstreamError:
     """What an error reply means to a caller."""
     text = str(error)
-    if isinstance(error, OutOfMemoryError) or "OOM" in text[:200]:
+    if isinstance(error, OutOfMemoryError) or text.startswith("OOM"):
         return Full("Redis is out of memory: nothing was stored")
-    if any(word in text for word in NOT_NOW):
+    if isinstance(error, NOT_NOW) or text.startswith(NOT_NOW_WORDS):
         return Unavailable("Redis does not accept this now: nothing was done")
     return Refused(f"Redis refused a command: {text}")
 

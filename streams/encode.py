@@ -1,7 +1,6 @@
 """From NewJob to the arguments of `add`. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -39,13 +38,36 @@ def _callback_url(job: NewJob, data: Mapping[str, Any]) -> str | None:
     return None if url is None else _URL.validate_python(url)
 
 
-@dataclass(slots=True)
 class Batch:
     """Jobs for one call of `add`: ids in order, and the script's runs."""
 
-    ids: list[str]
-    delayed: list[bool]
-    args: list[Argument]
+    __slots__ = ("_count_at", "_flags", "_resolved", "args", "delayed", "ids", "size")
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.delayed: list[bool] = []
+        self.args: list[Argument] = []
+        self.size = 0
+        self._resolved: Resolved | None = None
+        self._flags = ""
+        self._count_at = 0
+
+    def fits(self, size: int) -> bool:
+        """Whether a job of `size` bytes may join: at most 500 jobs, about 1 MiB."""
+        return not self.ids or (len(self.ids) < CALL_JOBS and self.size + size <= CALL_BYTES)
+
+    def put(self, job_id: str, resolved: Resolved, flags: str, parts: tuple[bytes, ...]) -> None:
+        """Add one job; consecutive jobs with the same options share a run."""
+        args = self.args
+        if self._resolved is not resolved or self._flags != flags:
+            args += (resolved.priority, resolved.delay_ms, resolved.expires_ms, flags, 0)
+            self._resolved, self._flags, self._count_at = resolved, flags, len(args) - 1
+        args[self._count_at] += 1  # type: ignore[operator]
+        args.append(job_id)
+        args += parts
+        self.ids.append(job_id)
+        self.delayed.append(resolved.delay_ms > 0)
+        self.size += sum(map(len, parts))
 
 
 def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any]) -> bytes:
@@ -64,44 +86,38 @@ def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any]) -> bytes:
     )
 
 
+def _body(name: str, payload: bytes, opts: bytes) -> bytes:
+    if opts:
+        return b'{"name":%b,"data":%b,"opts":%b}' % (orjson.dumps(name), payload, opts)
+    return b'{"name":%b,"data":%b}' % (orjson.dumps(name), payload)
+
+
 def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
-    """The jobs cut into calls of at most 500 jobs and about 1 MiB, consecutive jobs with the same
-    options sharing a run. Raises TooBig, or TypeError for data that is not JSON."""
+    """The jobs cut into calls. Raises TooBig, ValidationError for a callback URL that is none, or
+    TypeError for data that is not JSON."""
     fresh = new_ids(len(jobs))
-    batch, size = Batch([], [], []), 0
-    last: tuple[Resolved, str] | None = None
-    count_at = 0
+    batch = Batch()
     for job, fresh_id in zip(jobs, fresh, strict=True):
         options, data = job.options, job.data if job.data is not None else {}
         resolved = resolve(_shared(options), spec.defaults)
         payload = orjson.dumps(data)
-        url = _callback_url(job, data)
-        flags = resolved.flags + ("C" if url else "") + ("B" if len(payload) > INLINE_BYTES else "")
         if len(payload) > PAYLOAD_BYTES:
             raise TooBig(f"the payload has {len(payload)} bytes; at most {PAYLOAD_BYTES} fit")
-        if batch.ids and (len(batch.ids) == CALL_JOBS or size + len(payload) > CALL_BYTES):
+        url = _callback_url(job, data)
+        flags, parts = resolved.flags, tuple[bytes, ...]()
+        if url is not None:
+            flags += "C"
+            parts = (_callback(spec, url, data),)
+        if len(payload) > INLINE_BYTES:
+            flags += "B"
+            parts += (payload,)
+            payload = b"null"
+        body = _body(job.name or spec.name, payload, resolved.opts)
+        if not batch.fits(len(body) + sum(map(len, parts))):
             yield batch
-            batch, size, last = Batch([], [], []), 0, None
-        args = batch.args
-        if last is None or last[0] is not resolved or last[1] != flags:
-            args += (resolved.priority, resolved.delay_ms, resolved.expires_ms, flags, 0)
-            last, count_at = (resolved, flags), len(args) - 1
-        args[count_at] += 1  # type: ignore[operator]
-        job_id = (options.job_id if options else None) or fresh_id
-        big = "B" in flags
-        body = b'{"name":%b,"data":%b,"opts":%b}' % (
-            orjson.dumps(job.name or spec.name),
-            b"null" if big else payload,
-            resolved.opts,
-        )
-        args += (job_id, body)
-        if url:
-            args.append(_callback(spec, url, data))
-        if big:
-            args.append(payload)
-        batch.ids.append(job_id)
-        batch.delayed.append(resolved.delay_ms > 0)
-        size += len(body) + (len(payload) if big else 0)
+            batch = Batch()
+        job_id = options.job_id if options is not None and options.job_id else fresh_id
+        batch.put(job_id, resolved, flags, (body, *parts))
     if batch.ids:
         yield batch
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.job import JobOptions, State
+from streams.options import opts_of
 from streams.record import Header
 
 
@@ -35,7 +36,9 @@ class Job:
 
     __slots__ = ("_body", "_document", "claimed_ms", "header", "id", "queue")
 
-    def __init__(self, queue: str, job_id: str, header: Header, body: bytes, claimed_ms: int):
+    def __init__(
+        self, queue: str, job_id: str, header: Header, body: bytes, claimed_ms: int
+    ) -> None:
         self.queue = queue
         self.id = job_id
         self.header = header
@@ -46,7 +49,8 @@ class Job:
 
     @property
     def body(self) -> bytes:
-        """The job's JSON as stored: an object with name, data, opts."""
+        """The job's JSON as stored: an object with name, data and the options that differ from
+        the defaults."""
         return self._body
 
     @property
@@ -65,8 +69,8 @@ class Job:
 
     @property
     def opts(self) -> dict[str, Any]:
-        opts: dict[str, Any] = self.document["opts"]
-        return opts
+        """Every option that holds for this job, by its wire name."""
+        return opts_of(self.document)
 
     @property
     def timestamp(self) -> int:

@@ -28,6 +28,9 @@ from redis.exceptions import (
 from streams.errors import Unavailable
 from streams.scripts import BY_SHA, Command
 
+LESSONS = 5
+"""How often a script that was not found is taught before the caller is told to come back."""
+
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
@@ -69,17 +72,22 @@ class Link:
 
     async def run(self, *commands: Command) -> list[Any]:
         """`send`, teaching the server scripts it does not know. Those, and only those, are sent
-        again: a script that was not found has done nothing."""
+        again: a script that was not found has done nothing. Raises Unavailable when the server
+        keeps forgetting them."""
         replies = await self.send(*commands)
-        missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:
-            sources = {commands[n][1]: BY_SHA[commands[n][1]].source for n in missing}  # type: ignore[index]
-            await self.send(*((b"SCRIPT", b"LOAD", source) for source in sources.values()))
-            for n, reply in zip(
-                missing, await self.send(*(commands[n] for n in missing)), strict=True
-            ):
+        for _ in range(LESSONS):
+            missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if not missing:
+                return replies
+            # In one write: nothing but another client can come between lesson and call.
+            names = {commands[n][1] for n in missing}
+            lessons = [(b"SCRIPT", b"LOAD", BY_SHA[name].source) for name in names]  # type: ignore[index]
+            again = await self.send(*lessons, *(commands[n] for n in missing))
+            for n, reply in zip(missing, again[len(lessons) :], strict=True):
                 replies[n] = reply
-        return replies
+        raise Unavailable(
+            "Redis forgets its scripts faster than it can be taught: nothing was done"
+        )
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -97,19 +105,30 @@ class Link:
         async with self._opening:
             if self._connection:
                 return self._connection
-            try:
-                connection = await self._connect()
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("CLIENT", "ID", check_health=False)
-                self.client_id = int(await connection.read_response(timeout=math.inf))
-            except (RedisError, OSError) as error:
-                raise Unavailable(f"Redis cannot be reached: {error}") from error
+            connection = await self._handshake()
             if self._reader:
                 self._reader.cancel()
             self._connection = connection
             self._reader = asyncio.create_task(self._read(connection))
             self._schedule_watch(connection)
             return connection
+
+    async def _handshake(self) -> AbstractConnection:
+        """A connection that has answered once. Bounded: a network may swallow everything."""
+        connection = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection = await self._connect()
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("CLIENT", "ID", check_health=False)
+                self.client_id = int(await connection.read_response(timeout=math.inf))
+        except BaseException as error:
+            if connection is not None:
+                await _drop(connection)
+            if isinstance(error, RedisError | OSError):
+                raise Unavailable(f"Redis cannot be reached: {error or 'no answer'}") from error
+            raise
+        return connection
 
     async def _read(self, connection: AbstractConnection) -> None:
         try:

@@ -11,13 +11,38 @@ from schemas.job import DEFAULTS, Backoff, JobOptions, KeepFor
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What `add` needs to know of a job's options; `opts` is what is stored with the job."""
+    """What `add` needs to know of a job's options; `opts` is what is stored with the job: those
+    that differ from the defaults of this layout, as JSON; empty when none does."""
 
     priority: int
     delay_ms: int
     expires_ms: int
     flags: str
     opts: bytes
+
+
+def _shown(options: JobOptions) -> dict[str, Any]:
+    """Options by their wire names, as people are shown them."""
+    shown: dict[str, Any] = options.model_dump(
+        by_alias=True, exclude_none=True, exclude={"job_id", "callback_url"}
+    )
+    if options.backoff is not None:
+        basics = {"type": options.backoff.type, "delay": options.backoff.delay}
+        shown["backoff"] = basics | options.backoff.model_dump(exclude_defaults=True)
+    return shown
+
+
+STANDARD = _shown(DEFAULTS)
+"""What holds for an option a record of this layout does not name. Part of the layout: changing a
+default means a new layout number."""
+
+
+def opts_of(document: dict[str, Any]) -> dict[str, Any]:
+    """All options of a stored job, by their wire names."""
+    opts: dict[str, Any] = STANDARD | document.get("opts", {})
+    if not opts["delay"]:
+        del opts["delay"]
+    return opts
 
 
 def _keep_flag(keep: bool | KeepFor | None, gone: str, kept: str, aged: str) -> str:
@@ -37,22 +62,13 @@ def resolve(options: JobOptions | None, defaults: JobOptions) -> Resolved:
         + _keep_flag(merged.remove_on_complete, "D", "K", "A")
         + _keep_flag(merged.remove_on_fail, "F", "L", "X")
     )
-    opts: dict[str, Any] = {
-        name: value
-        for name, value in merged.model_dump(by_alias=True, exclude_none=True).items()
-        if name not in ("jobId", "callbackUrl") and not (name == "delay" and value == 0)
-    }
-    if merged.backoff is not None:
-        opts["backoff"] = merged.backoff.model_dump(exclude_defaults=True) | {
-            "type": merged.backoff.type,
-            "delay": merged.backoff.delay,
-        }
+    opts = {name: value for name, value in _shown(merged).items() if STANDARD.get(name) != value}
     return Resolved(
         priority=int(merged.priority or 0),
         delay_ms=merged.delay or 0,
         expires_ms=merged.expires or 0,
         flags=flags,
-        opts=orjson.dumps(opts),
+        opts=orjson.dumps(opts) if opts else b"",
     )
 
 
@@ -63,10 +79,5 @@ def _backoff(kind: str, delay: int, jitter: float, most: int | None) -> Backoff:
 
 def backoff_of(opts: dict[str, Any]) -> Backoff:
     """The backoff stored with a job."""
-    stored = opts.get("backoff") or {}
-    return _backoff(
-        stored.get("type", "exponential"),
-        stored.get("delay", 2_000),
-        stored.get("jitter", 0.0),
-        stored.get("max"),
-    )
+    stored = opts["backoff"]
+    return _backoff(stored["type"], stored["delay"], stored.get("jitter", 0.0), stored.get("max"))

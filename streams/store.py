@@ -37,7 +37,7 @@ class Store:
     async def twice(
         self, name: str, rest: Sequence[Argument] = (), **named: Argument
     ) -> tuple[list[Any], bool]:
-        """As `call`; also says whether the reply is to a repetition, whose first may have done it."""
+        """As `call`; also says whether the reply is to a repetition: the first may have done it."""
         try:
             return await self.once(name, rest, **named), False
         except Lost:
@@ -68,8 +68,8 @@ class Store:
         reply = (await self.redis.run(self.keys.prefix, command))[0]
         if int(reply[1]) > LAYOUT:
             raise LayoutTooNew(
-                f"queue {self.keys.tag} was written with layout {int(reply[1])}; this version knows "
-                f"{LAYOUT}: update it before it joins"
+                f"queue {self.keys.tag} was written with layout {int(reply[1])}; this version "
+                f"knows {LAYOUT}: update it before it joins"
             )
         self._opened = True
 

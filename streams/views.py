@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from schemas.job import AttemptError, JobView, State
+from streams.options import opts_of
 from streams.record import Header, fields
 
 
@@ -44,7 +45,7 @@ def job_view(
         queue=queue,
         state=state,
         data=orjson.loads(payload) if payload else body["data"],
-        opts=body["opts"],
+        opts=opts_of(body),
         progress=orjson.loads(extra["progress"]) if extra.get("progress") else None,
         attempts_made=header.made,
         attempts_started=header.started + running,
