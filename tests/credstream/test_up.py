@@ -126,3 +126,11 @@ def test_a_stop_during_the_start(ups: Any, data_dir: Path) -> None:
     eventually(lambda: lock.exists() and lock.read_text(), within_s=30, what="it has begun")
     assert up.stop() == 0
     assert "Traceback" not in up.said()
+
+
+def test_a_child_that_cannot_run_as_set_up_ends_it_all(ups: Any, data_dir: Path) -> None:
+    up = ups("--data-dir", data_dir, APP_ENV="production")
+    assert up.process.wait(60) == 1
+    assert "No key-encryption key: set CREDSTREAM_KEKS" in up.said()
+    assert "The worker cannot run as it is set up" in up.said()
+    assert "Traceback" not in up.said()
