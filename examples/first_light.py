@@ -97,7 +97,11 @@ async def running(data_dir: Path) -> AsyncIterator[str]:
                 await asyncio.sleep(0.05)
         tell("No Redis was installed, and yet one is there: an embedded Valkey that writes its")
         tell(f"data to {data_dir}. The gateway listens on {url}.")
-        yield url
+        try:
+            yield url
+        except Unreachable:
+            await end(process, grace_s=60)
+            raise Untrue(f"`credstream up` stays up, but:\n{tail(log)}") from None
         code = await end(process, grace_s=60)
         check(code == 0, f"`credstream up` stops in order, but: {describe_exit(code)}\n{tail(log)}")
     finally:
@@ -114,7 +118,7 @@ def free_port() -> int:
 
 def tail(log: Path) -> str:
     """The last lines of what `credstream up` printed."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) or "it printed nothing"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-40:]) or "it printed nothing"
 
 
 async def completed(gateway: Gateway, queue: str, job: dict[str, Any]) -> Any:

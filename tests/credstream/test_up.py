@@ -51,6 +51,14 @@ def test_sigterm_stops_everything_with_exit_0_and_the_data_is_there_again(
     assert again.stop() == 0
 
 
+def test_a_data_directory_with_an_awkward_name(ups: Any, tmp_path: Path) -> None:
+    up = ups("--data-dir", tmp_path / "my data, 100% mine?#1")
+    up.wait_ready()
+    job = up.ended(up.call("POST", "/queue/did-operations/jobs", NEW_DID), "did-operations")
+    assert job["state"] == "completed"
+    assert up.stop() == 0
+
+
 def test_ctrl_c_is_an_orderly_end(ups: Any, data_dir: Path) -> None:
     up = ups("--data-dir", data_dir)
     up.wait_ready()
