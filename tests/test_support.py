@@ -168,7 +168,6 @@ def test_sentinels_promote_the_replica() -> None:
         b":1\r\n",
         b"$3\r\na\r\n\r\n",
         b"$-1\r\n",
-        b"*-1\r\n",
         b"*0\r\n",
         b"*2\r\n*1\r\n$1\r\na\r\n:2\r\n",
         b"%1\r\n+a\r\n*2\r\n:1\r\n:2\r\n",
