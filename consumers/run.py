@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | None = None) -> None:
-    """Work until SIGTERM or SIGINT, drain, return.
+    """Work until SIGTERM or SIGINT, drain, return. A second signal gives running jobs back at once.
 
     `redis`: a handle that stays the caller's, or what to connect to (None: the environment).
     Raises NoProcessor for a queue nobody can process, and what a processor's `open` raises.
     """
-    stopping = _on(signal.SIGTERM, signal.SIGINT)
+    stopping, hurry = _on(signal.SIGTERM, signal.SIGINT)
     handle = redis if isinstance(redis, Redis) else connect(redis)
     try:
         async with AsyncExitStack() as stack:
@@ -37,7 +37,7 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
             )
             names = ", ".join(worker.spec.name for worker in workers)
             logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
-            await _work(workers, stopping)
+            await _work(workers, stopping, hurry)
             logger.info("all jobs finished or given back")
     finally:
         if handle is not redis:
@@ -66,7 +66,7 @@ async def _state(processor: Processor, resources: Resources, stack: AsyncExitSta
     return await stack.enter_async_context(processor.open(resources))
 
 
-async def _work(workers: list[Worker], stopping: asyncio.Event) -> None:
+async def _work(workers: list[Worker], stopping: asyncio.Event, hurry: asyncio.Event) -> None:
     """Run all until told to stop; a worker that cannot go on ends the process."""
     running = [asyncio.create_task(worker.run(), name=worker.spec.name) for worker in workers]
     told = asyncio.create_task(stopping.wait())
@@ -74,8 +74,18 @@ async def _work(workers: list[Worker], stopping: asyncio.Event) -> None:
     stopping.set()
     for worker in workers:
         worker.stop()
-    await asyncio.gather(*running)
-    await told
+    hurrying = asyncio.create_task(_hurry(workers, hurry))
+    try:
+        await asyncio.gather(*running)
+        await told
+    finally:
+        hurrying.cancel()
+
+
+async def _hurry(workers: list[Worker], hurry: asyncio.Event) -> None:
+    await hurry.wait()
+    for worker in workers:
+        worker.hurry()
 
 
 def run(settings: WorkerSettings, redis: RedisSettings | None = None) -> None:
@@ -88,9 +98,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return None if sys.platform == "win32" else uvloop.new_event_loop
 
 
-def _on(*signals: signal.Signals) -> asyncio.Event:
+def _on(*signals: signal.Signals) -> tuple[asyncio.Event, asyncio.Event]:
+    """Set at the first of these signals, and at the second."""
     loop = asyncio.get_running_loop()
-    event = asyncio.Event()
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def heard() -> None:
+        (second if first.is_set() else first).set()
+
     for number in signals:
-        loop.add_signal_handler(number, event.set)
-    return event
+        loop.add_signal_handler(number, heard)
+    return first, second

@@ -77,6 +77,7 @@ class Worker:
         """Every claim that is not settled yet, by place: what renew must name."""
         self._running = 0
         self._turn_due = False
+        self._hurry = asyncio.Event()
         self._wants_context = self.processor.wants_context
         self._settler = Settler(self.claims, self._settled, self._trouble)
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
@@ -109,6 +110,11 @@ class Worker:
     def stop(self) -> None:
         """Take no more jobs and let `run` come to its end."""
         self._fetcher.stop()
+
+    def hurry(self) -> None:
+        """Stop, and give running jobs back without waiting for them."""
+        self.stop()
+        self._hurry.set()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run())
@@ -192,7 +198,11 @@ class Worker:
         """Let running jobs finish; release those that do not in time; settle everything."""
         tasks = {run.task for run in self._held.values() if run.task and not run.task.done()}
         if tasks:
-            await asyncio.wait(tasks, timeout=self.drain_timeout_s)
+            drained = asyncio.create_task(asyncio.wait(tasks, timeout=self.drain_timeout_s))
+            hurried = asyncio.create_task(self._hurry.wait())
+            await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            hurried.cancel()
         late = [run for run in self._held.values() if run.task and not run.task.done()]
         for run in late:
             run.stop("released")
@@ -204,6 +214,8 @@ class Worker:
                 # It swallowed its cancellation: its job goes on elsewhere, its outcome is dropped.
                 run.stop_reason = "lost"
                 self._settler.add(Ending(run.claim, "release"))
+                # Nor may it hold up the loop's own end, which waits for every task it knows.
+                asyncio.tasks._unregister_task(run.task)  # noqa: SLF001 - see "Extending asyncio"
         await self._settler.finish(LAST_SETTLE_S)
         with contextlib.suppress(CredstreamError):
             await self.claims.leave()

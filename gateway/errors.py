@@ -159,6 +159,12 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
         InvalidJob: Kind(422, "invalid_job", "The job does not fit"),
         InvalidRequest: Kind(422, "invalid_request", "The request does not fit"),
         NotReady: Kind(503, "not_ready", "Not ready"),
+        engine.Refused: Kind(
+            500,
+            "internal_error",
+            "Something went wrong here",
+            "The data store refused an operation; the operator's log says which.",
+        ),
         engine.Full: Kind(
             503,
             "storage_full",

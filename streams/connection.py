@@ -53,6 +53,8 @@ class Redis:
     def __init__(self, settings: RedisSettings) -> None:
         self.settings = settings
         self.address = address(settings)
+        self.opened: set[str] = set()
+        """Queues whose layout this process has checked."""
         self._links: dict[str, Link] = {}
         self._extra: list[Link] = []
         self._sentinel: Sentinel | None = None

@@ -94,7 +94,9 @@ def parse_url(url: str, tls: bool = False) -> Address:
         "password": unquote(password) or _first(query, "password"),
     }
     if scheme == "unix":
-        return Address(kind="unix", path=parts.path, db=int(query.get("db", ["0"])[0]), **shared)
+        return Address(
+            kind="unix", path=unquote(parts.path), db=int(query.get("db", ["0"])[0]), **shared
+        )
     default_port = 26_379 if kind == "sentinel" else 6_379
     hosts = tuple(_host_port(item, default_port) for item in hostlist.split(",") if item)
     if not hosts:

@@ -17,14 +17,13 @@ class Store:
     def __init__(self, redis: Redis, tag: str) -> None:
         self.redis = redis
         self.keys = QueueKeys(tag)
-        self._opened = False
 
     def command(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> Command:
         return SCRIPTS[name].command(self.keys, rest, **named)
 
     async def once(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
         """A script whose repetition would do something else (claim). Raises Lost when in doubt."""
-        if not self._opened:
+        if self.keys.tag not in self.redis.opened:
             await self.open()
         command = self.command(name, rest, **named)
         replies = await self.redis.run(self.keys.prefix, command)
@@ -59,7 +58,7 @@ class Store:
 
     async def ready(self) -> None:
         """Opened, so that calls started one after the other are written in that order."""
-        if not self._opened:
+        if self.keys.tag not in self.redis.opened:
             await self.open()
 
     async def open(self) -> None:
@@ -71,7 +70,7 @@ class Store:
                 f"queue {self.keys.tag} was written with layout {int(reply[1])}; this version "
                 f"knows {LAYOUT}: update it before it joins"
             )
-        self._opened = True
+        self.redis.opened.add(self.keys.tag)
 
     async def register(self, name: str, about: bytes) -> None:
         """Enter a queue into the catalogue that the gateway reads."""

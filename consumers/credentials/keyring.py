@@ -126,8 +126,8 @@ def open_keyring(settings: KeyringSettings, data_dir: Path | None, *, production
         )
     if data_dir is None:
         raise KeyringError(
-            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE, or a data "
-            "directory in which a development key can be kept."
+            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE, or set "
+            "DATA_DIR to a directory in which a development key can be kept."
         )
     return Keyring.parse(_development_ring(data_dir / DEVELOPMENT_FILE))
 

@@ -1,9 +1,16 @@
 -- raise: due delayed jobs move to their lanes; answers how many.
--- needs: @lanes lanes jobs delayed delayed_jobs
+-- needs: @lanes jobs delayed delayed_jobs, and lanes read before; checks its lanes itself
 local function raise(now)
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
   if #due == 0 then return 0 end
-  local records, places = redis.call('HMGET', delayed_jobs, unpack(due)), {}
+  local records, places, checked = redis.call('HMGET', delayed_jobs, unpack(due)), {}, {}
+  for k = 1, #due do
+    local priority = records[k] and string.match(records[k], '^%d+:(%d+)')
+    if priority and not checked[priority] then
+      redis.call('XLEN', KEYS[priority + 2])
+      checked[priority] = true
+    end
+  end
   for k = 1, #due do
     local id, record, fields, from = due[k], records[k], {}, 1
     if record then

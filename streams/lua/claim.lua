@@ -21,12 +21,14 @@ if max then
     if at + state[3] > now then next_ms = at + state[3] - now; break end
     expired, granted = k, granted - count
   end
-  if expired > 0 then
-    redis.call('LTRIM', limit, expired, -1)
-    redis.call('HSET', meta, 'granted', granted)
-  end
   room = math.min(room, max - granted)
-  if room <= 0 then return {'LIMITED', now, next_ms or 1} end
+  if room <= 0 then
+    if expired > 0 then
+      redis.call('LTRIM', limit, expired, -1)
+      redis.call('HSET', meta, 'granted', granted)
+    end
+    return {'LIMITED', now, next_ms or 1}
+  end
 end
 if state[5] then
   local active = 0
@@ -39,15 +41,26 @@ if state[5] then
 end
 
 local head, next_ms = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2], -1
-if head and tonumber(head) <= now then
+local due = head and tonumber(head) <= now
+local marks, waiting = redis.call('HLEN', cancel) > 0, redis.call('ZRANGE', lanes, 0, -1)
+if due or waiting[1] then
+  for k = 1, #waiting do redis.call('XLEN', KEYS[waiting[k] + 2]) end
+  redis.call('HLEN', jobs); redis.call('ZCARD', wake); redis.call('XLEN', events)
+  redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead)
+  redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs)
+end
+if due then
   raise(now)
   head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+  waiting = redis.call('ZRANGE', lanes, 0, -1)
+end
+if expired > 0 then
+  redis.call('LTRIM', limit, expired, -1)
+  redis.call('HSET', meta, 'granted', granted)
 end
 if head then next_ms = math.max(0, head - now) end
 
-local marks = redis.call('HLEN', cancel) > 0
 local reply, ids, taken = {'OK', now, next_ms}, {}, 0
-local waiting = redis.call('ZRANGE', lanes, 0, -1)
 for k = 1, #waiting do
   local lane = waiting[k]
   local key = KEYS[lane + 2]

@@ -13,13 +13,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local finished = ':' .. now
 
-local ids, i, last = {}, groups, #ARGV
+local ids, claims, i, last = {}, {}, groups, #ARGV
 while i < last do
-  redis.call('XLEN', KEYS[ARGV[i] + 2])
-  local count = ARGV[i + 1]
+  local lane, count = ARGV[i], ARGV[i + 1]
+  local prefix = lane == '-1' and 'b:' or lane .. ':'
+  redis.call('XLEN', KEYS[lane + 2])
   i = i + 2
   for _ = 1, count do
-    ids[#ids + 1] = ARGV[i + 1]
+    ids[#ids + 1] = ARGV[i + 1]; claims[#claims + 1] = prefix .. ARGV[i]
     local header = ARGV[i + 2]
     i = i + 4
     if string.find(header, '%u') then
@@ -29,7 +30,13 @@ while i < last do
     end
   end
 end
-local places = redis.call('HMGET', jobs, unpack(ids))
+local places, words = redis.call('HMGET', jobs, unpack(ids)), {}
+for k = 1, #ids do
+  if places[k] ~= claims[k] then
+    local lane, entry = string.match(claims[k], '^(%w+):(.*)$')
+    words[k] = already(places[k], ids[k], (lane == 'b' and '-1' or lane) .. '.' .. entry)
+  end
+end
 local marks, capped = redis.call("HLEN", cancel), redis.call("HGET", meta, "concurrency")
 redis.call("HLEN", run)
 redis.call('XLEN', completed); redis.call('XLEN', events); redis.call('XLEN', outbox)
@@ -40,7 +47,7 @@ local reply, moved, dropped, ended, n = {'OK', now}, {}, {}, {}, 0
 i = groups
 while i < last do
   local lane, count, mine = ARGV[i], ARGV[i + 1], {}
-  local prefix, key = lane == '-1' and 'b:' or lane .. ':', KEYS[lane + 2]
+  local key = KEYS[lane + 2]
   i = i + 2
   for _ = 1, count do
     n = n + 1
@@ -53,8 +60,8 @@ while i < last do
       if string.find(header, 'R', 1, true) then result = ARGV[i]; i = i + 1 end
       if string.find(header, 'C', 1, true) then callback = ARGV[i]; i = i + 1 end
     end
-    if places[n] ~= prefix .. entry then
-      reply[#reply + 1] = n; reply[#reply + 1] = already(places[n], id, lane .. '.' .. entry)
+    if words[n] then
+      reply[#reply + 1] = n; reply[#reply + 1] = words[n]
     else
       mine[#mine + 1] = entry; ended[#ended + 1] = id
       if special and string.find(header, 'D', 1, true) then

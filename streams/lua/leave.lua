@@ -5,12 +5,12 @@
 -- keys: @lanes workers
 -- args: worker
 -- replies: OK PENDING
-redis.call('HDEL', workers, worker)
-local left = 0
+local left, grouped = 0, {}
 for n = -1, 10 do
   local mine = redis.pcall('XPENDING', KEYS[n + 2], 'workers', '-', '+', 1, worker)
-  if not mine.err then left = left + #mine end
+  if not mine.err then left = left + #mine; grouped[#grouped + 1] = KEYS[n + 2] end
 end
+redis.call('HDEL', workers, worker)
 if left > 0 then return {'PENDING'} end
-for n = -1, 10 do redis.pcall('XGROUP', 'DELCONSUMER', KEYS[n + 2], 'workers', worker) end
+for k = 1, #grouped do redis.call('XGROUP', 'DELCONSUMER', grouped[k], 'workers', worker) end
 return {'OK'}

@@ -10,8 +10,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(redis.call('HGET', meta, 'next:promote') or 0) > now then return {'SKIP', 0} end
 redis.call('ZCARD', lanes); redis.call('HLEN', jobs); redis.call('ZCARD', wake)
-for n = -1, 10 do redis.call('XLEN', KEYS[n + 2]) end
-if interval_ms ~= '0' then redis.call('HSET', meta, 'next:promote', now + interval_ms) end
 local count = raise(now)
+if interval_ms ~= '0' then redis.call('HSET', meta, 'next:promote', now + interval_ms) end
 if count > 0 then redis.call('ZADD', wake, 0, '1') end
 return {'OK', count}

@@ -11,6 +11,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(redis.call('HGET', meta, 'next:sweep') or 0) > now then return {'SKIP', 0, 0} end
 redis.call('ZCARD', lanes); redis.call('HLEN', jobs); redis.call('ZCARD', wake)
+for n = -1, 10 do redis.call('XLEN', KEYS[n + 2]) end
 local beats = redis.call('HGETALL', workers)
 if interval_ms ~= '0' then redis.call('HSET', meta, 'next:sweep', now + interval_ms) end
 for k = 1, #beats, 2 do

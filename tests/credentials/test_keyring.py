@@ -141,7 +141,7 @@ def test_production_needs_a_ring(tmp_path: Path) -> None:
 
 
 def test_development_without_a_place_needs_one_too() -> None:
-    with pytest.raises(KeyringError, match="data directory"):
+    with pytest.raises(KeyringError, match="DATA_DIR"):
         open_keyring(KeyringSettings(), None, production=False)
 
 
