@@ -131,9 +131,11 @@ class JobOptions(Wire):
 
     def over(self, defaults: Self) -> Self:
         """These options, with what they leave open taken from `defaults`."""
-        merged = {n: getattr(defaults, n) for n in defaults.model_fields_set}
-        merged.update({n: getattr(self, n) for n in self.model_fields_set})
-        return type(self).model_construct(**{k: v for k, v in merged.items() if v is not None})
+        merged: dict[str, Any] = {}
+        for options in (defaults, self):
+            given = {name: getattr(options, name) for name in options.model_fields_set}
+            merged |= {name: value for name, value in given.items() if value is not None}
+        return type(self).model_construct(**merged)
 
 
 DEFAULTS = JobOptions(priority=JobPriority.NORMAL, delay=0, attempts=3, backoff=Backoff())
