@@ -75,11 +75,9 @@ async def test_a_job_whose_workers_keep_dying_is_a_poison_job(
         assert (job.errors[-1].reason, job.stalled_count) == ("stalled", SPEC.max_stalls)
 
 
-@pytest.mark.parametrize("gate", ["closed", "open"])
-async def test_a_worker_frozen_beyond_its_lease_writes_nothing_more(
-    redis: Redis, redis_url: str, raw: Any, tmp_path: Path, gate: str
+async def test_a_worker_frozen_beyond_its_lease_cancels_its_handlers(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path
 ) -> None:
-    """Thawed, it cancels its handlers; what they return by then is refused."""
     with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS) as workers:
         frozen = await workers.hire(concurrency=10)
         jobs = await add(redis, 10, **HELD)
@@ -89,20 +87,39 @@ async def test_a_worker_frozen_beyond_its_lease_writes_nothing_more(
 
         frozen.signal(signal.SIGSTOP)
         await rescuer.says("completed", 10)
-        if gate == "open":
-            frozen.open_gate()
         frozen.signal(signal.SIGCONT)
 
-        if gate == "closed":
-            assert sorted(await frozen.says("cancelled", 10)) == sorted(jobs)
-        else:
-            await frozen.says("returned", 10)
+        assert sorted(await frozen.says("cancelled", 10)) == sorted(jobs)
+        assert sorted(await frozen.says("lost", 10)) == sorted(jobs)
         frozen.signal(signal.SIGTERM)
         assert await frozen.ended() == 0
         assert frozen.said("completed") == []
         assert workers.tally("completed") == Counter(jobs)
         assert_all_completed(raw, "chaos", jobs)
-        for job_id in jobs:
-            job = await Queue(SPEC, redis).get(job_id)
-            assert job is not None
-            assert job.returnvalue == {"by": str(rescuer.report)}
+
+
+async def test_what_a_worker_writes_after_its_lease_is_refused(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path
+) -> None:
+    """Its handler returns as the first thing after the thaw: the result comes before any renewal
+    could tell the worker that the job is no longer its own."""
+    with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS) as workers:
+        frozen = await workers.hire()
+        (job_id,) = await add(redis, 1, blocks=True)
+        await frozen.says("started", 1)
+        rescuer = await workers.hire()
+        rescuer.open_gate()
+
+        frozen.signal(signal.SIGSTOP)
+        await rescuer.says("completed", 1)
+        frozen.signal(signal.SIGUSR2)
+        frozen.signal(signal.SIGCONT)
+
+        assert await frozen.says("returned", 1) == [job_id]
+        assert await frozen.says("lost", 1) == [job_id]
+        assert frozen.said("completed") == []
+        assert workers.tally("completed") == {job_id: 1}
+        assert_all_completed(raw, "chaos", [job_id])
+        job = await Queue(SPEC, redis).get(job_id)
+        assert job is not None
+        assert job.returnvalue == {"by": str(rescuer.report)}

@@ -1,7 +1,8 @@
 """A worker process for chaos tests: `python chaos_worker.py '<JSON of Wanted>'`.
 
 Its handler does what a job's payload says and writes down, one line each, what happens to it.
-SIGUSR1 opens the gate that `held` jobs wait at; SIGTERM drains as a deployed worker would.
+SIGUSR1 opens the gate that `held` jobs wait at; SIGTERM drains as a deployed worker would. A
+`blocks` job stops the whole process until SIGUSR2, unless the gate is open.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class Report:
 
 async def main(wanted: Wanted) -> None:
     """Work until SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # before there is any thread
     report = Report(Path(wanted.report))
     gate = asyncio.Event()
 
@@ -60,6 +62,8 @@ async def main(wanted: Wanted) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             report.write("ignored", job.id)
+        if job.data.get("blocks") and not gate.is_set():
+            signal.sigwait({signal.SIGUSR2})
         try:
             if job.data.get("held"):
                 await gate.wait()
