@@ -1,0 +1,162 @@
+"""What becomes of a job whose handler raised: the table of `decide`, and the history it leaves."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from consumers.outcome import (
+    HISTORY_ITEMS,
+    MESSAGE_CHARS,
+    Cancelled,
+    Completed,
+    Failed,
+    Released,
+    Retry,
+    TimedOut,
+    decide,
+    ending,
+)
+from consumers.processor import Reject, RetryLater
+from schemas.spec import QueueSpec
+from streams import Job
+from streams.claims import Claim
+from streams.record import Header
+
+SPEC = QueueSpec("chaos", max_starts=4)
+AT_MS = 9_000
+CLAIMED_MS = 8_000
+
+
+def job(made: int = 0, started: int | None = None, **opts: Any) -> Job:
+    """A job on its next run, after `made` attempts and `started` starts."""
+    header = Header(5, made, made if started is None else started, 0, 0, "", "", "", "1")
+    body = orjson.dumps({"name": "n", "data": {}, "opts": opts})
+    return Job("chaos", "id", header, body, CLAIMED_MS)
+
+
+def claim(history: bytes | None = None) -> Claim:
+    return Claim(job(), b"5", b"1-0", None, history)
+
+
+BOOM = ValueError("boom")
+FIXED = {"backoff": {"type": "fixed", "delay": 70}}
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "delay_ms"),
+    [
+        (job(), BOOM, 2_000),
+        (job(made=1), BOOM, 4_000),
+        (job(made=2), BOOM, None),
+        (job(made=2, attempts=4), BOOM, 8_000),
+        (job(attempts=1), BOOM, None),
+        (job(made=1, **FIXED), BOOM, 70),
+        (job(), TimedOut("late"), 2_000),
+        (job(made=2), TimedOut("late"), None),
+        (job(), TimeoutError(), 2_000),
+        (job(), Reject("never"), None),
+        (job(attempts=9), Reject("never"), None),
+        (job(), Cancelled("stop"), None),
+        (job(attempts=9), Cancelled("stop"), None),
+        # Starts that charged nothing (stalls, releases, RetryLater) use up no attempt.
+        (job(made=1, started=4), BOOM, 4_000),
+    ],
+)
+def test_a_job_is_tried_again_while_attempts_are_left(
+    run: Job, error: Exception, delay_ms: int | None
+) -> None:
+    outcome = decide(run, error, SPEC, AT_MS)
+    if delay_ms is None:
+        assert isinstance(outcome, Failed)
+    else:
+        assert isinstance(outcome, Retry)
+        assert (outcome.delay_ms, outcome.charged) == (delay_ms, True)
+    assert outcome.error["attempt"] == run.attempts_made + 1
+
+
+def test_jitter_is_placed_by_chance() -> None:
+    backoff = {"type": "exponential", "delay": 1_000, "jitter": 0.5}
+    waits = [decide(job(backoff=backoff), BOOM, SPEC, AT_MS, chance) for chance in (0, 0.5, 1)]
+    assert [wait.delay_ms for wait in waits if isinstance(wait, Retry)] == [1_000, 1_250, 1_500]
+
+
+def test_later_charges_nothing_even_on_the_last_attempt() -> None:
+    outcome = decide(job(made=2, started=2), RetryLater(123, "busy"), SPEC, AT_MS)
+    assert isinstance(outcome, Retry)
+    assert (outcome.delay_ms, outcome.charged) == (123, False)
+    assert (outcome.error["reason"], outcome.error["message"]) == ("later", "busy")
+
+
+def test_later_is_said_a_bounded_number_of_times() -> None:
+    kinds = [
+        type(decide(job(made=1, started=started), RetryLater(1), SPEC, AT_MS))
+        for started in range(1, 8)
+    ]
+    assert kinds == [Retry] * SPEC.max_starts + [Failed] * 3
+    last = decide(job(started=4), RetryLater(1), SPEC, AT_MS)
+    assert last.error["message"] == "put off 4 times: not now"  # type: ignore[union-attr]
+
+
+def test_nobody_waits_a_negative_time() -> None:
+    assert RetryLater(-5).after_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "code", "message"),
+    [
+        (ValueError("boom"), "failed", "ValueError", "boom"),
+        (KeyError(), "failed", "KeyError", "KeyError"),
+        (Reject("no such key", code="key_unknown"), "rejected", "key_unknown", "no such key"),
+        (Reject("no"), "rejected", "rejected", "no"),
+        (TimedOut("too long"), "timeout", None, "too long"),
+        (Cancelled("stop"), "cancelled", None, "stop"),
+    ],
+)
+def test_the_history_says_why_in_words_for_people_and_programs(
+    error: Exception, reason: str, code: str | None, message: str
+) -> None:
+    item = decide(job(made=1), error, SPEC, AT_MS).error
+    assert item == {
+        "attempt": 2,
+        "reason": reason,
+        "message": message,
+        "at": AT_MS,
+        "started": CLAIMED_MS,
+        **({"code": code} if code else {}),
+    }
+
+
+def test_a_message_is_cut() -> None:
+    item = decide(job(), ValueError("x" * 50_000), SPEC, AT_MS).error
+    assert item["message"] == "x" * MESSAGE_CHARS
+
+
+def test_the_history_keeps_the_first_and_the_last_items() -> None:
+    history: bytes | None = None
+    for number in range(HISTORY_ITEMS + 30):
+        history = ending(claim(history), Failed({"n": number})).history
+    kept = [item["n"] for item in orjson.loads(history or b"")]
+    assert kept == [0, *range(31, HISTORY_ITEMS + 30)]
+    assert len(kept) == HISTORY_ITEMS
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Completed(b"1"), "complete"),
+        (Retry(5, {"n": 1}), "retry"),
+        (Failed({"n": 1}), "fail"),
+        (Released(), "release"),
+    ],
+)
+def test_every_outcome_is_an_ending(outcome: Any, kind: str) -> None:
+    mine = claim()
+    done = ending(mine, outcome)
+    assert (done.kind, done.claim) == (kind, mine)
+
+
+def test_an_ending_carries_what_the_outcome_says() -> None:
+    assert ending(claim(), Completed(b"[1]")).result == b"[1]"
+    done = ending(claim(b'[{"n":0}]'), Retry(5, {"n": 1}, charged=False))
+    assert (done.delay_ms, done.charged, done.history) == (5, False, b'[{"n":0},{"n":1}]')
