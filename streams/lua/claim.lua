@@ -24,8 +24,7 @@ if max then
   room = math.min(room, max - granted)
   if room <= 0 then
     if expired > 0 then
-      redis.call('LTRIM', limit, expired, -1)
-      redis.call('HSET', meta, 'granted', granted)
+      redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted)
     end
     return {'LIMITED', now, next_ms or 1}
   end
@@ -51,19 +50,16 @@ if due or waiting[1] then
 end
 if due then
   raise(now)
-  head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-  waiting = redis.call('ZRANGE', lanes, 0, -1)
+  head, waiting = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2], redis.call('ZRANGE', lanes, 0, -1)
 end
 if expired > 0 then
-  redis.call('LTRIM', limit, expired, -1)
-  redis.call('HSET', meta, 'granted', granted)
+  redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted)
 end
 if head then next_ms = math.max(0, head - now) end
 
 local reply, ids, taken = {'OK', now, next_ms}, {}, 0
 for k = 1, #waiting do
-  local lane = waiting[k]
-  local key = KEYS[lane + 2]
+  local lane, key = waiting[k], KEYS[waiting[k] + 2]
   repeat
     local read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', room, 'STREAMS', key, '>')
     if read and read.err and string.find(read.err, 'NOGROUP', 1, true) then
