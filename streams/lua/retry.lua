@@ -4,7 +4,7 @@
 --   answers word, now, then index, word pairs for jobs that were not ours
 -- from: active
 -- to: delayed
--- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake
+-- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake meta
 -- args: list...
 -- replies: OK
 -- uses: already held
@@ -16,6 +16,7 @@ for i = list, #ARGV, 6 do
 end
 local found = held(lanes_of, entries, ids)
 local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+local capped = redis.call('HGET', meta, 'concurrency')
 redis.call('HLEN', delayed_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
 
 local reply, moved, rouse = {'OK', now}, {}, false
@@ -38,7 +39,7 @@ for k = 1, #ids do
     rouse = rouse or not head or due < tonumber(head)
   end
 end
-if rouse then redis.call('ZADD', wake, 0, '1') end
+if rouse or capped and #moved > 0 then redis.call('ZADD', wake, 0, '1') end
 for from = 1, #moved, 50 do
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'delayed', 'i',
     table.concat(moved, ' ', from, math.min(from + 49, #moved)))
