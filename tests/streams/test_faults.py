@@ -1,0 +1,142 @@
+"""Decide, then write: whatever fails inside a script, the queue is as it was or as it should be.
+
+Redis does not roll back. So all that can fail comes before a script's first write.
+"""
+
+from typing import Any
+
+import pytest
+from populated import SPEC, Populated, commands, limit, populate
+from redis.exceptions import ResponseError
+from script_faults import (
+    FAULT,
+    assert_cannot_fail,
+    attempt,
+    changed,
+    ids_in,
+    keys_of,
+    restore,
+    run,
+    script_of,
+    state,
+)
+
+from streams import Redis
+from streams.keys import LANES, QueueKeys
+from streams.scripts import SCRIPTS
+
+KEYS = QueueKeys(SPEC.name)
+CALLS = (
+    *("add", "forward", "claim", "claim one", "clean completed", "clean failed"),
+    *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
+    *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
+    *("refuse", "renew", "sweep"),
+    *(f"page {state}" for state in ("completed", "failed", "delayed", "waiting", "active")),
+    *(
+        f"{kind}{late}"
+        for kind in ("complete", "retry", "fail", "release")
+        for late in ("", " late")
+    ),
+    *(f"cancel {name}" for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1")),
+    *(f"revive {name}" for name in ("dead-plain", "dead-aged", "wait-plain")),
+    *(f"remove {name}" for name in ("wait-big", "far", "done-big", "dead-kept")),
+    *(f"remove {name}" for name in ("back-1", "cb-done", "run-plain")),
+)
+
+
+@pytest.fixture
+async def made(redis: Redis) -> Populated:
+    return await populate(redis)
+
+
+@pytest.fixture(params=["free", "limited"])
+async def either(made: Populated, request: pytest.FixtureRequest) -> Populated:
+    """With and without limits on the queue."""
+    if request.param == "limited":
+        await limit(made)
+    return made
+
+
+def test_every_script_is_called() -> None:
+    assert {call.partition(" ")[0] for call in CALLS} == set(SCRIPTS)
+
+
+async def test_the_calls_are_those_of_the_populated_queue(made: Populated) -> None:
+    assert set(await commands(made)) == set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_that_fails_leaves_nothing_half_done(
+    either: Populated, raw: Any, name: str
+) -> None:
+    command = (await commands(either))[name]
+    before = state(raw, KEYS)
+    whole = run(raw, command)
+    if whole.first_write == len(whole.calls):
+        assert changed(before, state(raw, KEYS)) == set()
+    restore(raw, KEYS, before)
+    for k in range(1, min(whole.first_write + 1, len(whole.calls)) + 1):
+        with pytest.raises(ResponseError, match=FAULT):
+            run(raw, command, stop_at=k)
+        assert changed(before, state(raw, KEYS)) == set(), f"call {k}: {whole.calls[k - 1]}"
+    assert_cannot_fail(whole)
+    again = run(raw, command)
+    assert [call.name for call in again.calls] == [call.name for call in whole.calls]
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_key_of_a_wrong_type_stops_a_script_before_it_writes_or_not_at_all(
+    either: Populated, raw: Any, name: str
+) -> None:
+    command = (await commands(either))[name]
+    before = state(raw, KEYS)
+    assert isinstance(attempt(raw, command), list)
+    usual = changed(before, state(raw, KEYS))
+    for key in keys_of(command):
+        restore(raw, KEYS, before)
+        raw.delete(key)
+        raw.set(key, "not ours")
+        wrong = state(raw, KEYS)
+        reply = attempt(raw, command)
+        touched = changed(wrong, state(raw, KEYS))
+        if isinstance(reply, ResponseError):
+            assert "WRONGTYPE" in str(reply), f"{key!r}: {reply}"
+            assert touched == set(), f"{key!r} stopped it half-way: {touched}"
+        else:
+            assert raw.get(key) == b"not ours"
+            assert touched >= usual - {key} - _in_lanes(key), f"{key!r}: it did not finish"
+
+
+def _in_lanes(key: bytes) -> set[bytes]:
+    """What need not change when a lane cannot be read: that lane's own jobs did not move."""
+    lanes = {KEYS.lane(lane) for lane in LANES}
+    return {*lanes, KEYS["run"]} if key in lanes else set()
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_lanes_without_a_group(made: Populated, raw: Any, name: str) -> None:
+    command = (await commands(made))[name]
+    for lane in LANES:
+        if raw.exists(KEYS.lane(lane)):
+            raw.xgroup_destroy(KEYS.lane(lane), "workers")
+    before = set(raw.hkeys(KEYS["jobs"]))
+    whole = run(raw, command)
+    script_of(command).check(whole.reply)
+    assert_cannot_fail(whole)
+    jobs = set(raw.hkeys(KEYS["jobs"]))
+    places = [KEYS.lane(lane) for lane in LANES] + [KEYS["completed"], KEYS["dead"]]
+    assert jobs == ids_in(raw, KEYS, places)
+    assert name.startswith(("clean", "prune", "remove", "complete", "fail", "cancel")) or (
+        before <= jobs
+    )
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_queue_that_is_gone(made: Populated, raw: Any, name: str) -> None:
+    command = (await commands(made))[name]
+    for key in state(raw, KEYS):
+        raw.delete(key)
+    reply = attempt(raw, command)
+    assert isinstance(reply, list), reply
+    places = [KEYS.lane(lane) for lane in LANES] + [KEYS["completed"], KEYS["dead"]]
+    assert set(raw.hkeys(KEYS["jobs"])) == ids_in(raw, KEYS, places)

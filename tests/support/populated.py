@@ -1,0 +1,201 @@
+"""A queue in which everything there is lies somewhere, and a typical call of every script."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from by_hand import BOOM, Hand, clock_ms, clock_passes
+
+from schemas.job import JobOptions, KeepFor, State
+from schemas.spec import Limiter, QueueSpec
+from streams import NewJob, Queue, Redis
+from streams.claims import Claim, Ending
+from streams.encode import batches
+from streams.keys import GROUP
+from streams.scripts import Command
+
+SPEC = QueueSpec("populated")
+HOOK = "https://example.com/hook"
+BIG = "x" * 40_000
+HISTORY = orjson.dumps([BOOM])
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "owing": {"callback_url": HOOK},
+    "dropped": {"remove_on_complete": True, "remove_on_fail": True},
+    "aged": {"remove_on_complete": KeepFor(age=60), "remove_on_fail": KeepFor(age=60)},
+    "kept": {"remove_on_complete": False, "remove_on_fail": False},
+}
+
+
+def job(job_id: str, data: dict[str, Any] | None = None, **options: Any) -> NewJob:
+    return NewJob("work", data or {}, JobOptions(job_id=job_id, **options))
+
+
+@dataclass
+class Populated:
+    """The queue and who holds what in it."""
+
+    queue: Queue
+    hand: Hand
+    active: dict[str, Claim]
+    """Claims that are held, by job: `run-<kind>`, `run-big`, `run-back`, `run-marked`."""
+    passed: list[Claim]
+    """Claims that are held no more: their jobs were given back, retried, have failed."""
+
+    def settle(self, kind: str, *claims: Claim) -> Command:
+        """One call that ends all of these."""
+        result = orjson.dumps(BIG if kind == "complete" else None)
+        endings = [Ending(c, kind, result, HISTORY, delay_ms=5) for c in claims]
+        ((command, _),) = self.hand.claims.settle(endings)
+        return command
+
+    def add(self, script: str, *jobs: NewJob) -> Command:
+        (batch,) = batches(SPEC, jobs)
+        return self.queue.store.command(script, batch.args, nonce="n", again=1)
+
+
+async def populate(redis: Redis) -> Populated:
+    """Make it. Nothing in it depends on the moment: what is due is due by an hour or is not."""
+    queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
+    await _ended(queue, hand)
+    passed = await _moved_on(queue, hand)
+    active = await _active(queue, hand)
+    await queue.add_many([job("back-1", priority=3), job("back-2", priority=3)])
+    given_back = await hand.take(2)
+    await hand.release(*given_back)
+    await queue.add_many(
+        [
+            *(job(f"wait-{kind}", priority=4, **KINDS[kind]) for kind in KINDS),
+            job("wait-big", {"text": BIG}, priority=10),
+            job("due", delay=1, priority=2),
+            job("due-owing", delay=1, priority=7, callback_url=HOOK),
+            job("far", delay=3_600_000, **KINDS["owing"]),
+            job("late", expires=1, priority=6, callback_url=HOOK),
+        ]
+    )
+    await queue.cancel("run-marked")
+    other = Hand(redis, SPEC, "long-gone")
+    await other.claims.heartbeat({})
+    await hand.claims.heartbeat({"queue": SPEC.name})
+    await hand.claims.progress(active["run-plain"], 50)
+    await hand.claims.log(active["run-plain"], "half way")
+    await clock_passes(redis, SPEC.name, await clock_ms(redis, SPEC.name) + 2)
+    return Populated(queue, hand, active, [*passed, *given_back])
+
+
+async def _moved_on(queue: Queue, hand: Hand) -> list[Claim]:
+    """One job waits out a backoff, one has failed, and one was delivered and is nobody's."""
+    await queue.add_many([job(name, priority=0) for name in ("retried", "went-wrong", "orphan")])
+    retried, wrong, orphan = await hand.take()
+    await hand.retry(retried, delay_ms=3_600_000)
+    await hand.fail(wrong)
+    keys = queue.store.keys
+    await queue.redis.command("XACK", keys.lane(0), GROUP, orphan.entry, key=keys.prefix)
+    return [retried, wrong]
+
+
+async def _ended(queue: Queue, hand: Hand) -> None:
+    for how in ("done", "dead"):
+        names = [*KINDS, "big"]
+        options = KINDS | {"big": {}}
+        data = {"big": {"text": BIG}}
+        await queue.add_many(
+            [job(f"{how}-{n}", data.get(n), priority=0, **options[n]) for n in names]
+            + [job(f"cb-{how}", priority=0)]
+        )
+        claims = await hand.take()
+        if how == "done":
+            await hand.complete(*claims, result=BIG)
+        else:
+            await hand.fail(*claims)
+
+
+async def _active(queue: Queue, hand: Hand) -> dict[str, Claim]:
+    await queue.add(job_id="run-back", name="work", priority=1)
+    await hand.release(await hand.take_one())
+    held = await hand.take(1)
+    await queue.add_many(
+        [
+            *(job(f"run-{kind}", priority=5, **KINDS[kind]) for kind in KINDS),
+            job("run-big", {"text": BIG}, priority=1),
+            job("run-marked", priority=8, callback_url=HOOK),
+        ]
+    )
+    held += await hand.take()
+    return {claim.job.id: claim for claim in held}
+
+
+async def limit(made: Populated) -> None:
+    """Put limits on the queue. Three grants of the limiter lie in a window long past."""
+    queue, keys = made.queue, made.queue.store.keys
+    await queue.set_limits(Limiter(1_000, 60_000), 1_000)
+    await queue.redis.command("RPUSH", keys["limit"], "1:2", "2:1", key=keys.prefix)
+    await queue.redis.command("HSET", keys["meta"], "granted", 3, key=keys.prefix)
+
+
+async def commands(made: Populated) -> dict[str, Command]:
+    """A call of every script, several of those that can do different things, by name."""
+    store, held = made.queue.store, made.active
+    mine = [claim for name, claim in held.items() if name != "run-marked"]
+    stray = [arg for c in mine for arg in (c.lane, c.entry, c.job.id)]
+    plain = held["run-plain"]
+    fresh = [
+        job("new-1"),
+        job("new-2", {"text": BIG}, callback_url=HOOK, priority=9),
+        job("new-3", delay=1_000, callback_url=HOOK),
+        *(job(known) for known in ("done-plain", "run-plain", "run-back", "wait-plain", "far")),
+        job("done-dropped", remove_on_complete=True),
+    ]
+    calls = {
+        "add": made.add("add", *fresh),
+        "forward": made.add("forward", *fresh),
+        "claim": store.command("claim", worker="other", want=100),
+        "claim one": store.command("claim", worker="other", want=1),
+        "clean completed": store.command(
+            "clean", state=State.COMPLETED, grace_ms=0, after="", most=500
+        ),
+        "clean failed": store.command("clean", state=State.FAILED, grace_ms=0, after="", most=500),
+        "control pause": store.command("control", ("paused", 1), event="paused"),
+        "control limits": store.command(
+            "control", ("max", "", "duration", "", "concurrency", 3), event="limits"
+        ),
+        "counts": store.command("counts", silent_ms=10_000),
+        "heartbeat": store.command("heartbeat", worker="other", info=b"{}"),
+        "leave": store.command("leave", worker="by-hand"),
+        "leave idle": store.command("leave", worker="long-gone"),
+        "lookup": store.command("lookup", id="run-plain"),
+        "note progress": store.command(
+            "note", id="run-plain", place=plain.place, kind="p", value=b"1"
+        ),
+        "note line": store.command(
+            "note", id="run-plain", place=plain.place, kind="l", value=b'"x"'
+        ),
+        "open": store.command("open", layout=1),
+        "promote": store.command("promote", interval_ms=1_000),
+        "prune": store.command(
+            "prune", completed_ms=0, completed_count=1, failed_ms=0, failed_count=1, interval_ms=9
+        ),
+        "reclaim": _reclaim(made, max_stalls=3),
+        "reclaim poison": _reclaim(made, max_stalls=1),
+        "refuse": store.command("refuse", id="cb-refused", body=b"{}", message=b'"no"'),
+        "renew": store.command("renew", stray, worker="by-hand", stray_ms=0),
+        "sweep": store.command("sweep", silent_ms=0, idle_ms=0, interval_ms=1_000),
+    }
+    for state in ("completed", "failed", "delayed", "waiting", "active"):
+        calls[f"page {state}"] = store.command("page", state=state, cursor="", skip=1, take=3)
+    for kind in ("complete", "retry", "fail", "release"):
+        calls[kind] = made.settle(kind, *mine)
+        calls[f"{kind} late"] = made.settle(kind, *mine, *made.passed)
+    for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1"):
+        calls[f"cancel {name}"] = store.command("cancel", id=name)
+    for name in ("dead-plain", "dead-aged", "wait-plain"):
+        calls[f"revive {name}"] = store.command("revive", id=name)
+    for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "cb-done", "run-plain"):
+        calls[f"remove {name}"] = store.command("remove", id=name)
+    return calls
+
+
+def _reclaim(made: Populated, max_stalls: int) -> Command:
+    return made.queue.store.command(
+        "reclaim", lease_ms=0, max_stalls=max_stalls, interval_ms=1_000, most=250
+    )
