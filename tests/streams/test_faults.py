@@ -3,11 +3,15 @@
 Redis does not roll back. So all that can fail comes before a script's first write.
 """
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from by_hand import PATIENCE_S
 from populated import SPEC, Populated, commands, limit, populate
+from processes import until
 from redis.exceptions import ResponseError
+from redis_servers import Server, redis7, valkey
 from script_faults import (
     FAULT,
     assert_cannot_fail,
@@ -21,7 +25,10 @@ from script_faults import (
     state,
 )
 
-from streams import Redis
+from consumers import Worker
+from schemas.job import JobOptions
+from streams import Job, NewJob, Queue, Redis, connect
+from streams.errors import Full
 from streams.keys import LANES, QueueKeys
 from streams.scripts import SCRIPTS
 
@@ -140,3 +147,69 @@ async def test_a_queue_that_is_gone(made: Populated, raw: Any, name: str) -> Non
     assert isinstance(reply, list), reply
     places = [KEYS.lane(lane) for lane in LANES] + [KEYS["completed"], KEYS["dead"]]
     assert set(raw.hkeys(KEYS["jobs"])) == ids_in(raw, KEYS, places)
+
+
+@pytest.fixture
+def own(redis_kind: str) -> Iterator[Server]:
+    """A server whose memory the test may take away."""
+    with (redis7 if redis_kind == "redis7" else valkey)() as server:
+        yield server
+
+
+@pytest.fixture
+async def own_redis(own: Server) -> AsyncIterator[Redis]:
+    redis = connect(own.url)
+    yield redis
+    await redis.close()
+
+
+async def test_a_full_redis_refuses_add_and_nothing_else(own: Server, own_redis: Redis) -> None:
+    made = await populate(own_redis)
+    calls = await commands(made)
+    with own.client() as raw:
+        whole = state(raw, KEYS)
+        for name, command in calls.items():
+            restore(raw, KEYS, whole)
+            raw.script_flush()  # a script must be taught to a full Redis too
+            raw.config_set("maxmemory", 1)
+            if name == "add":
+                with pytest.raises(Full):
+                    await own_redis.run(KEYS.prefix, command)
+                assert changed(whole, state(raw, KEYS)) == set()
+            else:
+                (reply,) = await own_redis.run(KEYS.prefix, command)
+                script_of(command).check(reply)
+            raw.config_set("maxmemory", 0)
+
+
+async def test_workers_drain_a_full_redis_and_adding_goes_on(own: Server, own_redis: Redis) -> None:
+    queue, hooks = Queue(SPEC, own_redis), Queue("webhooks", own_redis)
+
+    async def handle(job: Job) -> dict[str, str]:
+        return {"done": job.id}
+
+    async def counts(**expected: int) -> None:
+        async def there() -> bool:
+            seen = await queue.counts()
+            return all(getattr(seen, name) == number for name, number in expected.items())
+
+        await until(there, within_s=PATIENCE_S, what=f"{expected}")
+
+    with own.client() as raw:
+        async with Worker(SPEC, handle, redis=own_redis):
+            await counts(workers=1)
+            await queue.pause()
+            owing = JobOptions(callback_url="https://example.com/hook")
+            await queue.add_many([NewJob(options=owing) for _ in range(20)])
+            await queue.add_many([NewJob(options=JobOptions(delay=1)) for _ in range(20)])
+            raw.config_set("maxmemory", 1)
+            with pytest.raises(Full):
+                await queue.add("work")
+            await queue.resume()
+            await counts(waiting=0, active=0, delayed=0, completed=40, outbox=0)
+            with pytest.raises(Full):
+                await queue.add("work")
+            assert (await hooks.counts()).waiting == 20
+            raw.config_set("maxmemory", 0)
+            await queue.add("work")
+            await counts(waiting=0, active=0, completed=41)
