@@ -4,8 +4,8 @@ A copy of a script is sent with EVAL. In the copy `redis.call` and `redis.pcall`
 what they are asked, and raise at the k-th call.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -44,7 +44,17 @@ READS = {
 TYPES = {"X": "stream", "H": "hash", "Z": "zset", "L": "list", "R": "list"}
 """What a command's first letter says about its key."""
 
-State = dict[bytes, bytes]
+
+@dataclass(frozen=True)
+class Value:
+    """What a key holds. `dump` (for RESTORE) says it all: type, value, groups, pending; but a
+    hash comes in any order, so of hashes the fields are compared."""
+
+    content: Any
+    dump: bytes = field(compare=False)
+
+
+State = dict[bytes, Value]
 
 
 @dataclass(frozen=True)
@@ -135,18 +145,23 @@ def assert_cannot_fail(trace: Run) -> None:
 
 
 def state(raw: Any, keys: QueueKeys) -> State:
-    """Every key of the queue as Redis itself would store it: type, value, groups and pending."""
+    """Every key of the queue."""
     names = sorted(raw.scan_iter(match=f"{keys.prefix}*".encode()))
-    return {name: raw.dump(name) for name in names}
+    return {name: _value(raw, name) for name in names}
 
 
-def restore(raw: Any, keys: QueueKeys, saved: Mapping[bytes, bytes]) -> None:
+def _value(raw: Any, name: bytes) -> Value:
+    dump = raw.dump(name)
+    return Value(raw.hgetall(name) if raw.type(name) == b"hash" else dump, dump)
+
+
+def restore(raw: Any, keys: QueueKeys, saved: State) -> None:
     """Put the queue back as it was."""
     for name in raw.scan_iter(match=f"{keys.prefix}*".encode()):
         if name not in saved:
             raw.delete(name)
-    for name, dump in saved.items():
-        raw.restore(name, 0, dump, replace=True)
+    for name, value in saved.items():
+        raw.restore(name, 0, value.dump, replace=True)
 
 
 def changed(before: State, after: State) -> set[bytes]:
