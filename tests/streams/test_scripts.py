@@ -225,7 +225,6 @@ async def test_several_scripts_in_one_write_are_taught_together(redis: Redis, ra
     claimed, replies = await hand.claims.claim(link, 5, first=[settle])
     assert [c.job.id for c in claimed.claims] == ["b"]
     assert hand.claims.words(replies[0], 1) == ["OK"]
-    assert raw.script_exists(SCRIPTS["claim"].sha, SCRIPTS["complete"].sha) == [True, True]
 
 
 async def test_a_newer_layout_is_refused(redis: Redis, raw: Any) -> None:
