@@ -31,7 +31,7 @@ from consumers.upkeep import keep_up
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
 from streams.claims import Claim, Claims, Ending
-from streams.errors import CredstreamError, LayoutTooNew
+from streams.errors import CredstreamError, Full, LayoutTooNew
 
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
@@ -139,12 +139,16 @@ class Worker:
         queue = Queue(self.spec, self.redis)
         while not self._fetcher.stopping.is_set():
             try:
-                if self.spec.name not in catalog():
-                    await queue.register()
                 if self.spec.limiter or self.spec.concurrency:
                     await queue.set_limits(self.spec.limiter, self.spec.concurrency)
+                if self.spec.name not in catalog():
+                    await queue.register()
             except LayoutTooNew:
                 raise
+            except Full as error:
+                # Being listed can wait; a full Redis needs its jobs done.
+                self._trouble(error)
+                return
             except CredstreamError as error:
                 self._trouble(error)
                 await self._fetcher.pause()

@@ -27,8 +27,9 @@ class Header:
     """C callback; B, R payload, result in blobs; E expires; D, F not kept when completed, failed;
     K, L kept without limit; A<ms>, X<ms> kept for an age of its own."""
     expires: str
+    """By when it must have started; empty without such a time, and once it has started."""
     origin: str
-    """The claim this record was copied from: `<lane>.<entry>`."""
+    """The claim this record was copied from: `<lane>.<entry>`; with `~` before it: taken from."""
     added: str
     finished: str = ""
     nonce: str = ""
@@ -65,6 +66,7 @@ class Header:
             made=self.made + made,
             started=self.started + 1,
             endings=self.endings + endings,
+            expires="",
             origin=origin,
             flags=self.flags if flags is None else flags,
         )

@@ -1,4 +1,5 @@
 -- bury: a pending entry ends in the dead letters without its worker's help.
+--   `~` in its origin: whoever held it last did not end it, and is to be told LOST, not ALREADY.
 -- needs: jobs dead outbox cancel expiry_dead blobs run gone gone_jobs
 local function bury(lane, entry, fields, reason, message, now)
   local id, header, history = fields[2], fields[4], nil
@@ -11,7 +12,7 @@ local function bury(lane, entry, fields, reason, message, now)
     string.match(header, '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%w*):(%d*):[^:]*:(%d+)')
   if reason == 'stalled' then started = started + 1; stalled = stalled + 1 end
   local nonce = string.match(header, '^' .. string.rep('[^:]*:', 11) .. '([^:]*)') or ''
-  local from = lane .. '.' .. entry
+  local from = '~' .. lane .. '.' .. entry
   header = layout .. ':' .. priority .. ':' .. made .. ':' .. started .. ':' .. stalled .. ':'
     .. endings + 1 .. ':' .. flags .. ':' .. expires .. ':' .. from .. ':' .. added .. ':' .. now
   local item = '{"attempt":' .. made + 1 .. ',"reason":"' .. reason .. '","message":"' .. message

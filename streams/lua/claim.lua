@@ -52,12 +52,10 @@ if due then
   raise(now)
   head, waiting = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2], redis.call('ZRANGE', lanes, 0, -1)
 end
-if expired > 0 then
-  redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted)
-end
+if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
 if head then next_ms = math.max(0, head - now) end
 
-local reply, ids, taken = {'OK', now, next_ms}, {}, 0
+local reply, ids, taken, buried = {'OK', now, next_ms}, {}, 0, {}
 for k = 1, #waiting do
   local lane, key = waiting[k], KEYS[waiting[k] + 2]
   repeat
@@ -71,12 +69,11 @@ for k = 1, #waiting do
     local drained = #entries < room
     for e = 1, #entries do
       local fields, reason = entries[e][2], nil
-      if string.find(fields[4], 'E', 1, true) then
-        local due = string.match(fields[4], '^' .. string.rep('[^:]*:', 7) .. '(%d+)')
-        if due and tonumber(due) <= now then reason = 'expired' end
-      end
+      local by = string.find(fields[4], 'E', 1, true)
+        and string.match(fields[4], '^' .. string.rep('[^:]*:', 7) .. '(%d+)')
+      if by and tonumber(by) <= now then reason = 'expired' end
       if marks and redis.call('HEXISTS', cancel, fields[2]) == 1 then reason = 'cancelled' end
-      if reason then bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
+      if reason then buried[#buried + 1] = fields[2]; bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
       else kept[#kept + 1] = entries[e]; ids[#ids + 1] = fields[2] end
     end
     if drained then redis.call('ZREM', lanes, lane) end
@@ -88,13 +85,16 @@ end
 
 if taken > 0 then
   if max then
-    redis.call('RPUSH', limit, now .. ':' .. taken)
-    redis.call('HSET', meta, 'granted', granted + taken)
+    redis.call('RPUSH', limit, now .. ':' .. taken); redis.call('HSET', meta, 'granted', granted + taken)
   end
   if room == 0 then redis.call('ZADD', wake, 0, '1') end
   for from = 1, taken, 50 do
     redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'active', 'i',
       table.concat(ids, ' ', from, math.min(from + 49, taken)))
   end
+end
+for from = 1, #buried, 50 do
+  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i',
+    table.concat(buried, ' ', from, math.min(from + 49, #buried)))
 end
 return reply

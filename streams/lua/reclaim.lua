@@ -32,7 +32,7 @@ for n = -1, 10 do
       local fields = redis.call('XRANGE', key, entry, entry)[1][2]
       local id = fields[2]
       local front, started, stalled, middle, rest = string.match(fields[4],
-        '^(%d+:%d+:%d+:)(%d+):(%d+)(:%d+:%w*:%d*:)[^:]*(.*)$')
+        '^(%d+:%d+:%d+:)(%d+):(%d+)(:%d+:%w*:)%d*:[^:]*(.*)$')
       local cancelled = marks and redis.call('HEXISTS', cancel, id) == 1
       if cancelled then bury(n, entry, fields, 'cancelled', 'cancelled', now)
       elseif stalled + 1 >= tonumber(max_stalls) then
@@ -40,7 +40,7 @@ for n = -1, 10 do
       end
       if cancelled or stalled + 1 >= tonumber(max_stalls) then buried[#buried + 1] = id
       else
-        fields[4] = front .. started + 1 .. ':' .. stalled + 1 .. middle .. n .. '.' .. entry .. rest
+        fields[4] = front .. started + 1 .. ':' .. stalled + 1 .. middle .. ':~' .. n .. '.' .. entry .. rest
         redis.call('HSET', jobs, id, 'b:' .. redis.call('XADD', KEYS[1], '*', unpack(fields)))
         redis.call('XACK', key, 'workers', entry)
         redis.call('XDEL', key, entry)

@@ -68,7 +68,7 @@ def test_a_start_is_counted_once_and_says_where_it_came_from(header: Header) -> 
     assert (moved.endings, moved.stalled, moved.flags) == (
         *(header.endings, header.stalled, header.flags),
     )
-    assert moved.origin == "5.1-0"
+    assert (moved.origin, moved.expires) == ("5.1-0", "")
 
 
 def test_a_packed_record_is_unpacked_and_keeps_unknown_fields() -> None:
