@@ -27,7 +27,9 @@ async def taken_over(redis: Redis, claim: Claim, max_stalls: int = 3) -> None:
 @pytest.mark.parametrize("stalls", [1, 3])
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("verb", ["complete", "fail", "release"])
-async def test_who_lost_its_job_is_told_so(redis: Redis, stalls: int, kept: bool, verb: str) -> None:
+async def test_who_lost_its_job_is_told_so(
+    redis: Redis, stalls: int, kept: bool, verb: str
+) -> None:
     """ALREADY would be success: the late worker would report an ending it had no part in."""
     queue, hand = Queue("chaos", redis), Hand(redis, QueueSpec("chaos"))
     await queue.add("work", {}, job_id="one", remove_on_fail=not kept)
