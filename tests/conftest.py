@@ -16,6 +16,7 @@ from redis_servers import Server, redis7, valkey
 import streams
 
 settings.register_profile("ci", deadline=None)
+settings.register_profile("nightly", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 KIND = os.environ.get("CREDSTREAM_TEST_REDIS", "valkey")
