@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from consumers.outcome import Cancelled, Completed, Outcome, Released, TimedOut, decide
 from consumers.processor import Context, Processor, Reject
+from schemas.fields import first_fault
 from streams import Job
 from streams.claims import Claim
 from streams.encode import PAYLOAD_BYTES
@@ -89,9 +90,7 @@ def _validate(job: Job, processor: Processor) -> None:
     try:
         model.model_validate(job.data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = "/" + "/".join(str(part) for part in first["loc"])
-        raise Reject(f"data{where}: {first['msg']}", code="invalid_payload") from None
+        raise Reject(f"data{first_fault(error)}", code="invalid_payload") from None
 
 
 def _encode(result: Any) -> bytes:

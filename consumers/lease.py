@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from consumers.execute import Run
-from streams.claims import Claim, Claims
+from streams.claims import Claim, Claims, place
 
 BEAT_MS = 1_000
 STRAY_MS = 2_000
@@ -54,7 +54,7 @@ class Lease:
         self._stop(renewed.cancelled, "cancelled")
         # A reply this loop has not read yet is no stray: only what two beats in a row saw is.
         seen = set(renewed.strays)
-        strays = [s for s in seen & self._strays if _place(*s) not in self._held]
+        strays = [s for s in seen & self._strays if place(*s) not in self._held]
         self._strays = seen
         if strays:
             await self._claims.release_strays(strays)
@@ -69,7 +69,3 @@ class Lease:
         runs = list(self._held.values())[:SHOWN_JOBS]
         running = {run.claim.job.id: run.claim.job.claimed_ms for run in runs}
         return {"slots": self._slots, "running": running, "host": socket.gethostname()}
-
-
-def _place(lane: bytes, entry: bytes) -> bytes:
-    return (b"b:" if lane == b"-1" else lane + b":") + entry

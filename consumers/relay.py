@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from schemas.fields import first_fault
 from schemas.job import JobOptions, KeepFor
 from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
@@ -84,10 +85,7 @@ class Relay:
             pass
 
     async def _refuse(self, owed: Owed, job: NewJob, error: Exception) -> None:
-        message = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False, include_input=False)[0]
-            message = f"/{'/'.join(str(p) for p in first['loc'])}: {first['msg']}"
+        message = first_fault(error) if isinstance(error, ValidationError) else str(error)
         data = None if isinstance(error, TooBig) else job.data
         body = orjson.dumps({"name": job.name, "data": data, "opts": {}})
         await self._to.refuse(

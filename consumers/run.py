@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import signal
-import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from consumers.discovery import choose
@@ -14,9 +12,6 @@ from consumers.processor import Processor, Resources
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
 from streams import Redis, RedisSettings, connect
-
-if sys.platform != "win32":
-    import uvloop
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +81,6 @@ async def _hurry(workers: list[Worker], hurry: asyncio.Event) -> None:
     await hurry.wait()
     for worker in workers:
         worker.hurry()
-
-
-def run(settings: WorkerSettings, redis: RedisSettings | None = None) -> None:
-    """`run_workers` on an event loop of its own: uvloop where it exists."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(run_workers(settings, redis))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    return None if sys.platform == "win32" else uvloop.new_event_loop
 
 
 def _on(*signals: signal.Signals) -> tuple[asyncio.Event, asyncio.Event]:

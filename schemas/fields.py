@@ -9,7 +9,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 MAX_JSON_DEPTH = 64
@@ -137,3 +144,9 @@ def _json_object(value: Any) -> Any:
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
 """An object of plain JSON: string names, finite numbers, integers of at most 64 bits, whole
 characters, at most 64 levels."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """`/place/in/the/value: what is wrong there`, of the first thing that is."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"/{'/'.join(str(part) for part in fault['loc'])}: {fault['msg']}"

@@ -13,15 +13,19 @@ import orjson
 from schemas.spec import QueueSpec
 from streams.connection import Redis
 from streams.encode import CALL_BYTES, CALL_JOBS, INLINE_BYTES
-from streams.errors import Unavailable
 from streams.job import Job
-from streams.link import Link, Lost
+from streams.link import Link
 from streams.record import Header
 from streams.scripts import SCRIPTS, Argument, Command
 from streams.store import Store, exceptions
 
 BLOCK_MS = 2_000
 """The longest an idle worker waits in Redis before it asks again."""
+
+
+def place(lane: bytes, entry: bytes) -> bytes:
+    """The pointer of a job that lies in a lane."""
+    return b"b:" + entry if lane == b"-1" else lane + b":" + entry
 
 
 @dataclass(slots=True)
@@ -37,7 +41,7 @@ class Claim:
     @property
     def place(self) -> bytes:
         """The job's pointer while this claim holds."""
-        return b"b:" + self.entry if self.lane == b"-1" else self.lane + b":" + self.entry
+        return place(self.lane, self.entry)
 
     @property
     def origin(self) -> str:
@@ -97,10 +101,7 @@ class Claims:
         settled = [
             await self.redis.judge(r, c) for r, c in zip(replies[: len(first)], first, strict=True)
         ]
-        if isinstance(replies[-1], Exception):
-            reply = await self.redis.judge(replies[-1], commands[-1])
-        else:
-            reply = replies[-1]
+        reply = await self.redis.judge(replies[-1], commands[-1])
         return self._decode(SCRIPTS["claim"].check(reply)), settled
 
     def _decode(self, reply: list[Any]) -> Claimed:
@@ -119,13 +120,9 @@ class Claims:
         return Claimed(reply[0].decode(), now_ms, reply[2], claims)
 
     async def unblock(self, link: Link) -> None:
-        """Make a waiting claim return now. Where CLIENT UNBLOCK is not allowed it ends by itself
-        within BLOCK_MS."""
-        try:
-            await self.redis.command("CLIENT", "UNBLOCK", link.client_id, key=self._key)
-        except Exception as error:
-            if not isinstance(error, Unavailable) and "NOPERM" not in str(error):
-                raise
+        """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the
+        wait then ends by itself within BLOCK_MS."""
+        await self.redis.command("CLIENT", "UNBLOCK", link.client_id, key=self._key)
 
     async def payload(self, job: Job) -> Job:
         """The job with its payload, if that had been put aside."""
@@ -233,7 +230,7 @@ def _completions(endings: list[Ending]) -> list[Argument]:
         header = job.header.moved(
             claim.origin, made=1, endings=1, flags=flags + "R" if big else flags
         )
-        text = header.render() + (f"::{header.nonce}" if "D" in flags else "")
+        text = header.render(nonce="D" in flags)
         body = b'%b,"processedOn":%d,"returnvalue":%b}' % (
             job.body[:-1],
             job.claimed_ms,
@@ -262,7 +259,7 @@ def _owed(claim: Claim, event: str, header: Header, value: bytes) -> bytes:
 def _retry(ending: Ending) -> tuple[Argument, ...]:
     claim = ending.claim
     header = claim.job.header.moved(claim.origin, made=int(ending.charged), endings=0)
-    text = header.render() + (f"::{header.nonce}" if header.nonce else "")
+    text = header.render(nonce=bool(header.nonce))
     history = ending.history
     return (claim.lane, claim.entry, claim.job.id, text, history, ending.delay_ms)
 
@@ -270,7 +267,7 @@ def _retry(ending: Ending) -> tuple[Argument, ...]:
 def _fail(ending: Ending) -> tuple[Argument, ...]:
     claim = ending.claim
     header = claim.job.header.moved(claim.origin, made=1, endings=1)
-    text = header.render() + (f"::{header.nonce}" if "F" in header.flags else "")
+    text = header.render(nonce="F" in header.flags)
     owed: bytes = b""
     if claim.callback is not None:
         owed = _owed(claim, "failed", header, orjson.dumps(orjson.loads(ending.history)[-1]))
@@ -289,6 +286,3 @@ def _number_after(flags: str, letter: str) -> int:
     digits = flags[flags.index(letter) + 1 :]
     end = next((n for n, c in enumerate(digits) if not c.isdigit()), len(digits))
     return int(digits[:end])
-
-
-__all__ = ["Claim", "Claimed", "Claims", "Ending", "Lost", "Renewed"]

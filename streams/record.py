@@ -52,11 +52,13 @@ class Header:
             items[11] if len(items) > 11 else "",
         )
 
-    def render(self) -> str:
-        """The header up to `added` (the scripts append the time of the ending themselves)."""
+    def render(self, *, nonce: bool = False) -> str:
+        """The header up to `added` (the scripts append the time of the ending themselves), or with
+        the nonce and no time, for a job that is not kept."""
+        tail = f"::{self.nonce}" if nonce else ""
         return (
             f"{LAYOUT}:{self.priority}:{self.made}:{self.started}:{self.stalled}:{self.endings}:"
-            f"{self.flags}:{self.expires}:{self.origin}:{self.added}"
+            f"{self.flags}:{self.expires}:{self.origin}:{self.added}{tail}"
         )
 
     def moved(self, origin: str, *, made: int, endings: int, flags: str | None = None) -> "Header":

@@ -23,8 +23,7 @@ class Store:
 
     async def once(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
         """A script whose repetition would do something else (claim). Raises Lost when in doubt."""
-        if self.keys.tag not in self.redis.opened:
-            await self.open()
+        await self.ready()
         command = self.command(name, rest, **named)
         replies = await self.redis.run(self.keys.prefix, command)
         return SCRIPTS[name].check(replies[0])

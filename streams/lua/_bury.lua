@@ -1,6 +1,6 @@
 -- bury: a pending entry ends in the dead letters without its worker's help.
 --   `~` in its origin: whoever held it last did not end it, and is to be told LOST, not ALREADY.
--- needs: jobs dead outbox cancel expiry_dead blobs run gone gone_jobs
+-- needs: outbox cancel, and what lay needs
 local function bury(lane, entry, fields, reason, message, now)
   local id, header, history = fields[2], fields[4], nil
   local record = {}
@@ -24,19 +24,7 @@ local function bury(lane, entry, fields, reason, message, now)
     redis.call('XDEL', KEYS[lane + 2], entry)
   end
   redis.call('HDEL', cancel, id)
-  if string.find(flags, 'F', 1, true) then
-    redis.call('HDEL', jobs, id)
-    redis.call('HDEL', blobs, id .. ':d', id .. ':r')
-    redis.call('HDEL', run, id .. ':p', id .. ':l')
-    redis.call('ZADD', gone, now, id)
-    redis.call('HSET', gone_jobs, id, nonce .. '|' .. from)
-  else
-    local grave = redis.call('XADD', dead, '*', 'j', id, 'h', header, unpack(record))
-    redis.call('HSET', jobs, id, 'f:' .. grave)
-    local age = string.match(flags, 'X(%d+)')
-    if age then redis.call('ZADD', expiry_dead, now + age, grave)
-    elseif string.find(flags, 'L', 1, true) then redis.call('ZADD', expiry_dead, '+inf', grave) end
-  end
+  lay(id, header, flags, record, nonce .. '|' .. from, now)
   if string.find(flags, 'C', 1, true) then
     redis.call('XADD', outbox, '*', 'j', id, 'h', header, unpack(record))
   end

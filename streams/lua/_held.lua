@@ -1,8 +1,13 @@
--- held: which of these claims are still ours; reads entries, writes nothing.
---   answers per job the entry's fields, or the word ALREADY or LOST
+-- held: which of the claims in ARGV are still ours; reads entries, writes nothing. A claim is
+--   (lane entry id ...), the first at `first`, the next `stride` further on.
+--   answers per claim the entry's fields, or the word ALREADY or LOST; then lanes, entries, ids
 -- needs: @lanes jobs
-local function held(lanes_of, entries, ids)
-  local places, found = redis.call('HMGET', jobs, unpack(ids)), {}
+local function held(first, stride)
+  local lanes_of, entries, ids, found = {}, {}, {}, {}
+  for i = first, #ARGV, stride do
+    lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
+  end
+  local places = redis.call('HMGET', jobs, unpack(ids))
   for k = 1, #ids do
     local lane, entry = lanes_of[k], entries[k]
     if places[k] == (lane == '-1' and 'b:' or lane .. ':') .. entry then
@@ -12,5 +17,5 @@ local function held(lanes_of, entries, ids)
       found[k] = already(places[k], ids[k], lane .. '.' .. entry)
     end
   end
-  return found
+  return found, lanes_of, entries, ids
 end

@@ -12,13 +12,9 @@ local function raise(now)
     end
   end
   for k = 1, #due do
-    local id, record, fields, from = due[k], records[k], {}, 1
+    local id, record = due[k], records[k]
     if record then
-      repeat
-        local at = string.find(record, '\0', from, true)
-        fields[#fields + 1] = string.sub(record, from, at and at - 1 or -1)
-        from = at and at + 1
-      until not from
+      local fields = parts(record)
       local priority = string.match(fields[1], '^%d+:(%d+)')
       local entry = redis.call('XADD', KEYS[priority + 2], '*', 'j', id, 'h', fields[1], 'b',
         unpack(fields, 2))

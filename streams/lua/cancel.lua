@@ -5,7 +5,7 @@
 -- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events
 -- args: id
 -- replies: OK CANCELLING MISSING ENDED
--- uses: bury
+-- uses: unpack lay bury
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -17,14 +17,8 @@ redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs
 redis.call('HLEN', cancel); redis.call('ZCARD', delayed)
 local fields, lane
 if kind == 'd' then
-  local record, from = redis.call('HGET', delayed_jobs, id), 1
-  local parts = {}
-  repeat
-    local at = string.find(record, '\0', from, true)
-    parts[#parts + 1] = string.sub(record, from, at and at - 1 or -1)
-    from = at and at + 1
-  until not from
-  fields, lane, entry = {'j', id, 'h', parts[1], 'b', unpack(parts, 2)}, 'd', '0-0'
+  local record = parts(redis.call('HGET', delayed_jobs, id))
+  fields, lane, entry = {'j', id, 'h', record[1], 'b', unpack(record, 2)}, 'd', '0-0'
   redis.call('ZREM', delayed, id)
   redis.call('HDEL', delayed_jobs, id)
 else

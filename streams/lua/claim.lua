@@ -6,7 +6,7 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs wake cancel limit meta events dead outbox expiry_dead blobs run gone gone_jobs
 -- args: worker want
 -- replies: OK PAUSED LIMITED FULL
--- uses: promote bury
+-- uses: unpack promote lay bury
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local room = want + 0
@@ -88,9 +88,9 @@ if taken > 0 then
     redis.call('RPUSH', limit, now .. ':' .. taken); redis.call('HSET', meta, 'granted', granted + taken)
   end
   if room == 0 then redis.call('ZADD', wake, 0, '1') end
-  for from = 1, taken, 50 do
+  for from = 1, #ids, 50 do
     redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'active', 'i',
-      table.concat(ids, ' ', from, math.min(from + 49, taken)))
+      table.concat(ids, ' ', from, math.min(from + 49, #ids)))
   end
 end
 for from = 1, #buried, 50 do

@@ -37,8 +37,8 @@ for k = 1, #ids do
     words[k] = already(places[k], ids[k], (lane == 'b' and '-1' or lane) .. '.' .. entry)
   end
 end
-local marks, capped = redis.call("HLEN", cancel), redis.call("HGET", meta, "concurrency")
-redis.call("HLEN", run)
+local marks, capped = redis.call('HLEN', cancel), redis.call('HGET', meta, 'concurrency')
+redis.call('HLEN', run)
 redis.call('XLEN', completed); redis.call('XLEN', events); redis.call('XLEN', outbox)
 redis.call('HLEN', blobs); redis.call('ZCARD', expiry_completed); redis.call('ZCARD', wake)
 redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs)

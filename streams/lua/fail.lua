@@ -7,14 +7,10 @@
 -- keys: @lanes jobs dead delayed_jobs completed blobs run cancel events outbox expiry_dead gone gone_jobs wake meta
 -- args: list...
 -- replies: OK
--- uses: already held
+-- uses: already held lay tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lanes_of, entries, ids = {}, {}, {}
-for i = list, #ARGV, 6 do
-  lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
-end
-local found = held(lanes_of, entries, ids)
+local found, lanes_of, entries, ids = held(list, 6)
 local capped = redis.call('HGET', meta, 'concurrency')
 redis.call('XLEN', dead); redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('HLEN', cancel)
 redis.call('XLEN', events); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead)
@@ -30,20 +26,9 @@ for k = 1, #ids do
     for f = 5, #fields, 2 do
       if fields[f] ~= 'x' then record[#record + 1] = fields[f]; record[#record + 1] = fields[f + 1] end
     end
-    if string.find(flags, 'F', 1, true) then
-      redis.call('HDEL', jobs, id)
-      redis.call('HDEL', blobs, id .. ':d', id .. ':r')
-      redis.call('HDEL', run, id .. ':p', id .. ':l')
-      redis.call('ZADD', gone, now, id)
-      redis.call('HSET', gone_jobs, id, string.match(header, '[^:]*$') .. '|' .. lanes_of[k] .. '.' .. entries[k])
-    else
-      record[#record + 1] = 'x'; record[#record + 1] = ARGV[at + 4]
-      local grave = redis.call('XADD', dead, '*', 'j', id, 'h', header .. ':' .. now, unpack(record))
-      redis.call('HSET', jobs, id, 'f:' .. grave)
-      local age = string.match(flags, 'X(%d+)')
-      if age then redis.call('ZADD', expiry_dead, now + age, grave)
-      elseif string.find(flags, 'L', 1, true) then redis.call('ZADD', expiry_dead, '+inf', grave) end
-    end
+    record[#record + 1] = 'x'; record[#record + 1] = ARGV[at + 4]
+    local trace = string.match(header, '[^:]*$') .. '|' .. lanes_of[k] .. '.' .. entries[k]
+    lay(id, header .. ':' .. now, flags, record, trace, now)
     if ARGV[at + 5] ~= '' then
       redis.call('XADD', outbox, '*', 'j', id, 'h', header, 'o', ARGV[at + 5])
     end
@@ -54,8 +39,5 @@ for k = 1, #ids do
   end
 end
 if capped and #ended > 0 then redis.call('ZADD', wake, 0, '1') end
-for from = 1, #ended, 50 do
-  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i',
-    table.concat(ended, ' ', from, math.min(from + 49, #ended)))
-end
+tell('failed', ended)
 return reply

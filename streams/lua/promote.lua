@@ -5,7 +5,7 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs wake meta
 -- args: interval_ms
 -- replies: OK SKIP
--- uses: promote
+-- uses: unpack promote
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(redis.call('HGET', meta, 'next:promote') or 0) > now then return {'SKIP', 0} end

@@ -6,7 +6,7 @@
 -- keys: @lanes lanes jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events wake meta
 -- args: lease_ms max_stalls interval_ms most
 -- replies: OK SKIP
--- uses: bury
+-- uses: lay bury tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if tonumber(redis.call('HGET', meta, 'next:reclaim') or 0) > now then return {'SKIP', 0, 0} end
@@ -54,12 +54,8 @@ for n = -1, 10 do
 end
 if #moved > 0 then redis.call('ZADD', lanes, -1, '-1') end
 if #moved + #buried > 0 then redis.call('ZADD', wake, 0, '1') end
-for _, list in ipairs({{'stalled', moved}, {'failed', buried}}) do
-  for from = 1, #list[2], 50 do
-    redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', list[1], 'i',
-      table.concat(list[2], ' ', from, math.min(from + 49, #list[2])))
-  end
-end
+tell('stalled', moved)
+tell('failed', buried)
 local more = room <= 0 or scanned >= 10000
 if more and interval_ms ~= '0' then redis.call('HDEL', meta, 'next:reclaim') end
 return {'OK', #moved + #buried, more and 1 or 0}

@@ -6,14 +6,10 @@
 -- keys: @lanes lanes jobs delayed_jobs completed dead gone_jobs events wake
 -- args: list...
 -- replies: OK
--- uses: already held
+-- uses: already held tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lanes_of, entries, ids = {}, {}, {}
-for i = list, #ARGV, 3 do
-  lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
-end
-local found = held(lanes_of, entries, ids)
+local found, lanes_of, entries, ids = held(list, 3)
 redis.call('XLEN', KEYS[1]); redis.call('ZCARD', lanes); redis.call('XLEN', events); redis.call('ZCARD', wake)
 
 local reply, moved = {'OK', now}, {}
@@ -34,8 +30,5 @@ if #moved > 0 then
   redis.call('ZADD', lanes, -1, '-1')
   redis.call('ZADD', wake, 0, '1')
 end
-for from = 1, #moved, 50 do
-  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'waiting', 'i',
-    table.concat(moved, ' ', from, math.min(from + 49, #moved)))
-end
+tell('waiting', moved)
 return reply

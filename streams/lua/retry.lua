@@ -7,14 +7,10 @@
 -- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake meta
 -- args: list...
 -- replies: OK
--- uses: already held
+-- uses: already held tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lanes_of, entries, ids = {}, {}, {}
-for i = list, #ARGV, 6 do
-  lanes_of[#lanes_of + 1] = ARGV[i]; entries[#entries + 1] = ARGV[i + 1]; ids[#ids + 1] = ARGV[i + 2]
-end
-local found = held(lanes_of, entries, ids)
+local found, lanes_of, entries, ids = held(list, 6)
 local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 local capped = redis.call('HGET', meta, 'concurrency')
 redis.call('HLEN', delayed_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
@@ -40,8 +36,5 @@ for k = 1, #ids do
   end
 end
 if rouse or capped and #moved > 0 then redis.call('ZADD', wake, 0, '1') end
-for from = 1, #moved, 50 do
-  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'delayed', 'i',
-    table.concat(moved, ' ', from, math.min(from + 49, #moved)))
-end
+tell('delayed', moved)
 return reply

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from by_hand import Hand, clock_passes
+from by_hand import Hand, bring, clock_passes
 from ledger import assert_at_rest, key
 
 from schemas.job import State
@@ -24,21 +24,6 @@ def queue(redis: Redis) -> Queue:
 @pytest.fixture
 def hand(redis: Redis) -> Hand:
     return Hand(redis, SPEC)
-
-
-async def bring(
-    queue: Queue, hand: Hand, state: State, job_id: str = "one", **options: Any
-) -> None:
-    """A job of this id in this state."""
-    delay = {"delay": FAR} if state is State.DELAYED else {}
-    await queue.add("work", {"n": 1}, job_id=job_id, **delay, **options)
-    if state in (State.WAITING, State.DELAYED):
-        return
-    claim = await hand.take_one()
-    if state is State.COMPLETED:
-        await hand.complete(claim)
-    elif state is State.FAILED:
-        await hand.fail(claim)
 
 
 async def got(queue: Queue, job_id: str = "one") -> JobView:

@@ -5,12 +5,14 @@ from typing import Any
 import orjson
 from processes import until
 
+from schemas.job import State
 from schemas.spec import QueueSpec
-from streams import Redis
+from streams import Queue, Redis
 from streams.claims import Claim, Claimed, Claims, Ending
 from streams.link import Link
 
 PATIENCE_S = 20
+FAR_MS = 3_600_000
 BOOM = {"attempt": 1, "reason": "failed", "message": "boom", "at": 1}
 
 
@@ -60,6 +62,21 @@ class Hand:
 
     async def release(self, *claims: Claim) -> list[str]:
         return await self.settle(*(Ending(c, "release") for c in claims))
+
+
+async def bring(
+    queue: Queue, hand: Hand, state: State, job_id: str = "one", **options: Any
+) -> None:
+    """A job of this id in this state."""
+    delay = {"delay": FAR_MS} if state is State.DELAYED else {}
+    await queue.add("work", {"n": 1}, job_id=job_id, **delay, **options)
+    if state in (State.WAITING, State.DELAYED):
+        return
+    claim = await hand.take_one()
+    if state is State.COMPLETED:
+        await hand.complete(claim, result={"ok": True})
+    elif state is State.FAILED:
+        await hand.fail(claim)
 
 
 async def clock_ms(redis: Redis, queue: str) -> int:
