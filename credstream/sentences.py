@@ -38,8 +38,8 @@ def tell(error: Exception) -> Told:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
-    from consumers.credentials.keyring import KeyringError
     from consumers.discovery import NoProcessor
+    from credentials.keyring import KeyringError
     from credstream.api import Refused, Unreachable
     from credstream.datadir import DataDirError
     from credstream.embedded import EmbeddedError

@@ -6,6 +6,8 @@ from aiohttp import web
 
 from gateway.errors import NotReady
 from gateway.keys import LIFE, REDIS
+from gateway.principal import Scope
+from gateway.routes import Route
 from gateway.shapes import envelope
 from streams import errors as engine
 
@@ -33,3 +35,10 @@ async def index(_request: web.Request) -> web.Response:
     """GET /: where to go from here."""
     links = {"stats": "/queue/stats", "live": "/livez", "ready": "/readyz"}
     return envelope({"service": "credstream", "links": links})
+
+
+ROUTES = (
+    Route("GET", "/", index, Scope.PUBLIC),
+    Route("GET", "/livez", livez, Scope.PUBLIC),
+    Route("GET", "/readyz", readyz, Scope.PUBLIC, statuses=(200, 503)),
+)

@@ -8,8 +8,11 @@ from gateway.body import EMPTY, read_json
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, JobNotFound, MalformedBody
 from gateway.keys import DIRECTORY, SETTINGS
-from gateway.shapes import envelope
+from gateway.principal import Scope
+from gateway.routes import Route
+from gateway.shapes import Submission, envelope
 from gateway.submit import submit_many, submit_one, trace_of
+from schemas.job import JobView
 
 
 async def add(request: web.Request) -> web.Response:
@@ -77,3 +80,21 @@ def _check_count(count: int, most: int) -> None:
     if count > most:
         fault = Fault("", f"{count} jobs; one array may hold {most}")
         raise InvalidJob("Nothing was queued: too many jobs in one array.", [fault])
+
+
+JOB = "/queue/{name}/job/{id:[^/]+}"
+ROUTES = (
+    Route(
+        "POST",
+        "/queue/{name}/jobs",
+        add,
+        Scope.SUBMIT,
+        body=Submission | list[Submission],
+        statuses=(202, 200),
+    ),
+    Route("GET", JOB, show, Scope.READ, answer=JobView),
+    Route("DELETE", JOB, remove, Scope.OPERATE),
+    Route("POST", JOB + "/retry", retry, Scope.OPERATE),
+    Route("POST", JOB + "/cancel", cancel, Scope.OPERATE, statuses=(200, 202)),
+    Route("GET", JOB + "/logs", logs, Scope.READ),
+)

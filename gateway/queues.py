@@ -12,6 +12,8 @@ from gateway.body import EMPTY, read_json
 from gateway.directory import Listed
 from gateway.errors import BadQuery, Fault, InvalidRequest
 from gateway.keys import DIRECTORY
+from gateway.principal import Scope
+from gateway.routes import Route
 from gateway.shapes import CleanRequest, envelope, stats
 from schemas.job import State
 
@@ -109,3 +111,15 @@ def _index(text: str, name: str) -> int:
 
 def _bad(name: str, detail: str) -> BadQuery:
     return BadQuery(detail, [Fault(faults.pointer([name]), detail)])
+
+
+ROUTES = (
+    Route("GET", "/queue/stats", stats_of_all, Scope.READ),
+    Route("GET", "/queue/{name}/stats", stats_of_one, Scope.READ),
+    Route("GET", "/queue/{name}/jobs", page, Scope.READ),
+    Route("POST", "/queue/{name}/pause", pause, Scope.OPERATE, platform_only=True),
+    Route("POST", "/queue/{name}/resume", resume, Scope.OPERATE, platform_only=True),
+    Route(
+        "POST", "/queue/{name}/clean", clean, Scope.OPERATE, platform_only=True, body=CleanRequest
+    ),
+)

@@ -32,6 +32,7 @@ _NAMES = {
     "wake": "wake",
     "cancel": "cancel",
     "workers": "workers",
+    "audit": "audit",
 }
 
 
@@ -39,17 +40,36 @@ def lane_name(lane: int) -> str:
     return "back" if lane == -1 else f"p{lane}"
 
 
-class QueueKeys:
-    """The keys of one queue by the names that script headers use; `@lanes` is the twelve lanes."""
+class Keys:
+    """Keys in one Cluster slot, by the names that script headers use.
 
-    __slots__ = ("by_name", "prefix", "tag")
+    `prefix` ends with the hash tag (and whatever follows it), `names` are name -> suffix.
+    """
+
+    __slots__ = ("by_name", "prefix")
+
+    def __init__(self, prefix: str, names: Mapping[str, str]) -> None:
+        self.prefix = prefix
+        self.by_name: Mapping[str, bytes] = {
+            name: f"{prefix}{suffix}".encode() for name, suffix in names.items()
+        }
+
+    def select(self, names: tuple[str, ...]) -> tuple[bytes, ...]:
+        """The keys a script declares, in its order."""
+        return tuple(self.by_name[name] for name in names)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.by_name[name]
+
+
+class QueueKeys(Keys):
+    """The keys of one queue; `@lanes` is the twelve lanes."""
+
+    __slots__ = ("tag",)
 
     def __init__(self, tag: str) -> None:
+        super().__init__(f"cs:{{{tag}}}:", _NAMES)
         self.tag = tag
-        self.prefix = f"cs:{{{tag}}}:"
-        self.by_name: Mapping[str, bytes] = {
-            name: f"{self.prefix}{suffix}".encode() for name, suffix in _NAMES.items()
-        }
 
     def lane(self, lane: int) -> bytes:
         return f"{self.prefix}{lane_name(lane)}".encode()
@@ -63,9 +83,6 @@ class QueueKeys:
             else:
                 keys.append(self.by_name[name])
         return tuple(keys)
-
-    def __getitem__(self, name: str) -> bytes:
-        return self.by_name[name]
 
 
 def vault(did: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from streams.keys import LANES, QueueKeys
+from streams.keys import LANES, Keys
 
 Argument = bytes | str | int | float
 Command = tuple[Argument, ...]
@@ -33,7 +33,7 @@ class Script:
     rest: bool
     replies: frozenset[bytes]
 
-    def command(self, keys: QueueKeys, rest: Sequence[Argument] = (), **named: Argument) -> Command:
+    def command(self, keys: Keys, rest: Sequence[Argument] = (), **named: Argument) -> Command:
         """The EVALSHA of a call. TypeError when names differ from the header's."""
         if tuple(named) != self.args or (rest and not self.rest):
             raise TypeError(f"{self.name} takes {self.args}, not {tuple(named)}")
@@ -107,20 +107,32 @@ def parse(name: str, source: str, fragments: Mapping[str, str]) -> Script:
     )
 
 
-def _load() -> dict[str, Script]:
-    folder = resources.files("streams") / "lua"
-    texts = {
+def _texts(*folders: str) -> dict[str, str]:
+    """File name without `.lua` -> text, of every script in a folder below this package."""
+    folder = resources.files("streams").joinpath(*folders)
+    return {
         file.name[:-4]: file.read_text(encoding="utf-8")
         for file in folder.iterdir()
         if file.name.endswith(".lua")
     }
-    fragments = {name[1:]: text for name, text in texts.items() if name.startswith("_")}
-    scripts = {n: parse(n, t, fragments) for n, t in texts.items() if not n.startswith("_")}
+
+
+def _load(texts: Mapping[str, str], fragments: Mapping[str, str]) -> dict[str, Script]:
+    return {n: parse(n, t, fragments) for n, t in texts.items() if not n.startswith("_")}
+
+
+def _transitions(texts: Mapping[str, str], fragments: Mapping[str, str]) -> dict[str, Script]:
+    scripts = _load(texts, fragments)
     # A callback must reach its queue also when Redis is full: the job it reports has ended.
     always = texts["add"].replace("#!lua\n", "#!lua flags=allow-oom\n", 1)
     scripts["forward"] = parse("add", always, fragments)
     return scripts
 
 
-SCRIPTS: Mapping[str, Script] = _load()
-BY_SHA: Mapping[bytes, Script] = {script.sha: script for script in SCRIPTS.values()}
+_QUEUE_TEXTS = _texts("lua")
+_FRAGMENTS = {name[1:]: text for name, text in _QUEUE_TEXTS.items() if name.startswith("_")}
+SCRIPTS: Mapping[str, Script] = _transitions(_QUEUE_TEXTS, _FRAGMENTS)
+"""The transitions of a queue's jobs."""
+RECORDS: Mapping[str, Script] = _load(_texts("lua", "records"), _FRAGMENTS)
+"""Changes of what is not a job: DIDs, keys, status lists, destinations."""
+BY_SHA: Mapping[bytes, Script] = {s.sha: s for s in (*SCRIPTS.values(), *RECORDS.values())}

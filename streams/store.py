@@ -6,9 +6,9 @@ from typing import Any
 
 from streams.connection import Lost, Redis
 from streams.errors import LayoutTooNew
-from streams.keys import CATALOGUE, QueueKeys
+from streams.keys import CATALOGUE, Keys, QueueKeys
 from streams.record import LAYOUT
-from streams.scripts import SCRIPTS, Argument, Command
+from streams.scripts import RECORDS, SCRIPTS, Argument, Command
 
 
 class Store:
@@ -79,6 +79,19 @@ class Store:
         """What each worker last said of itself: `<epoch ms>:<JSON>` by worker name."""
         flat = await self.redis.command("HGETALL", self.keys["workers"], key=self.keys.prefix)
         return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+async def change(
+    redis: Redis, keys: Keys, name: str, rest: Sequence[Argument] = (), **named: Argument
+) -> list[Any]:
+    """A script of `lua/records/`, sent once more when its reply was lost: it must bear that."""
+    command = RECORDS[name].command(keys, rest, **named)
+    try:
+        replies = await redis.run(keys.prefix, command)
+    except Lost:
+        await redis.unreachable()
+        replies = await redis.run(keys.prefix, command)
+    return RECORDS[name].check(replies[0])
 
 
 def exceptions(reply: list[Any], count: int) -> list[str]:

@@ -10,22 +10,10 @@ from dataclasses import asdict, dataclass
 
 from streams import keys
 from streams.connection import Redis
+from streams.store import change
 
 ORIGIN_MEMORY_S = 30 * 24 * 3600
 """Longer than a failed job is kept, so that also a revived one finds what it made."""
-
-_REMEMBER_FIRST = """
-local before = redis.call('GET', KEYS[1])
-if before then return before end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-return ARGV[1]
-"""
-
-_CREATE_IF_ABSENT = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'ALREADY' end
-redis.call('HSET', KEYS[1], 'org', ARGV[1], 'kid', ARGV[2], 'jwe', ARGV[3])
-return 'OK'
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +41,9 @@ async def create(redis: Redis, origin: tuple[str, ...], sealed: SealedKey) -> st
     """
     origin_key = _origin_key(origin)
     record = json.dumps(asdict(sealed))
-    first: bytes = await redis.command(
-        b"EVAL", _REMEMBER_FIRST, 1, origin_key, record, ORIGIN_MEMORY_S, key=origin_key
-    )
+    made_by = keys.Keys(origin_key, {"origin": ""})
+    reply = await change(redis, made_by, "vault_origin", made=record, memory_s=ORIGIN_MEMORY_S)
+    first: bytes = reply[1]
     if not first.startswith(b"{"):
         return first.decode()
     winner = SealedKey(**json.loads(first))
@@ -67,18 +55,15 @@ async def create(redis: Redis, origin: tuple[str, ...], sealed: SealedKey) -> st
 
 async def keep(redis: Redis, sealed: SealedKey) -> bool:
     """Store a key under its DID unless one is there already; answers whether it did."""
-    key = keys.vault(sealed.did)
-    word = await redis.command(
-        b"EVAL",
-        _CREATE_IF_ABSENT,
-        1,
-        key,
-        sealed.organization_id,
-        sealed.kid,
-        sealed.jwe,
-        key=key,
+    reply = await change(
+        redis,
+        keys.Keys(keys.vault(sealed.did), {"vault": ""}),
+        "vault_keep",
+        org=sealed.organization_id,
+        kid=sealed.kid,
+        jwe=sealed.jwe,
     )
-    return bool(word == b"OK")
+    return bool(reply[0] == b"OK")
 
 
 async def find(redis: Redis, did: str) -> SealedKey | None:

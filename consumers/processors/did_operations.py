@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from consumers.credentials import did_key
-from consumers.credentials.custody import Custody, open_custody
+from consumers.custody import Custody, open_custody
 from consumers.processor import Context, Processor, Reject
+from credentials import did_key
 from schemas.queues.did_operations import SPEC, DidOperation
 from streams import Job
 

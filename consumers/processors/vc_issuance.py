@@ -4,11 +4,11 @@ Idempotent without storing anything: id, time and signature all follow from the 
 often it runs it gives the same credential, byte for byte.
 """
 
-from consumers.credentials import did_key, vc
-from consumers.credentials.custody import Custody, open_custody
-from consumers.credentials.errors import CredentialError
-from consumers.credentials.signer import sign
+from consumers.custody import Custody, open_custody
 from consumers.processor import Context, Processor, Reject
+from credentials import did_key, vc
+from credentials.errors import CredentialError
+from credentials.signer import sign
 from schemas.queues.vc_issuance import SPEC, VcIssuance
 from streams import Job
 

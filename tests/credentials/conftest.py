@@ -12,11 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import streams
-from consumers.credentials import did_key
-from consumers.credentials.custody import Custody
-from consumers.credentials.keyring import Keyring
+from consumers.custody import Custody
 from consumers.processor import Reject
 from consumers.processors import did_operations, vc_issuance
+from credentials import did_key
+from credentials.keyring import Keyring
 from schemas.spec import catalog
 from streams.claims import Claim, Claims, Ending
 

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.credentials import did_key
-from consumers.credentials.did_key import DidError
+from credentials import did_key
+from credentials.did_key import DidError
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

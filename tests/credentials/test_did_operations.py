@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import streams
-from consumers.credentials import did_key
-from consumers.credentials.custody import Custody, KeyRefused
-from consumers.credentials.keyring import KeyringError
+from consumers.custody import Custody, KeyRefused
 from consumers.processor import Resources
 from consumers.processors import did_operations, vc_issuance
+from credentials import did_key
+from credentials.keyring import KeyringError
 
 
 async def test_create_answers_the_did_and_its_document(desk: Any, payload: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import OKPKey
 
-from consumers.credentials.keyring import (
+from credentials.keyring import (
     DEVELOPMENT_FILE,
     Keyring,
     KeyringError,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consumers.credentials.custody import Custody
+from consumers.custody import Custody
 
 
 def everything(raw: Any) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import pytest
 
 import streams
 from consumers import Worker
-from consumers.credentials.custody import Custody, open_custody
+from consumers.custody import Custody, open_custody
 from consumers.processor import Processor, Resources
 from consumers.processors import did_operations, vc_issuance
 

@@ -17,17 +17,20 @@ def sealed(name: str) -> SealedKey:
 
 
 class Flaky:
-    """Forwards commands until it has been told how many may still pass."""
+    """Forwards commands and scripts until as many have passed as it was told."""
 
     def __init__(self, redis: streams.Redis, passing: int) -> None:
         self.redis = redis
         self.passing = passing
 
     async def command(self, *args: Any, key: str) -> Any:
+        return (await self.run(key, args))[0]
+
+    async def run(self, key: str, *commands: Any) -> list[Any]:
         if self.passing == 0:
             raise errors.Unavailable("cut off")
         self.passing -= 1
-        return await self.redis.command(*args, key=key)
+        return await self.redis.run(key, *commands)
 
 
 async def test_what_was_created_is_found(redis: streams.Redis) -> None:

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from joserfc.jwk import OKPKey
 
-from consumers.credentials import did_key, vc
-from consumers.credentials.errors import CredentialError
-from consumers.credentials.signer import sign
+from credentials import did_key, vc
+from credentials.errors import CredentialError
+from credentials.signer import sign
 from schemas.queues.vc_issuance import VcIssuance
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "vectors" / "w3c-vc-v2-schema.json").read_text())

@@ -10,9 +10,9 @@ from joserfc.errors import BadSignatureError
 from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 
-from consumers.credentials import did_key
-from consumers.credentials.custody import Custody
-from consumers.credentials.keyring import Keyring
+from consumers.custody import Custody
+from credentials import did_key
+from credentials.keyring import Keyring
 
 
 class Eddsa(JWSRegistry):

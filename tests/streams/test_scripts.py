@@ -19,7 +19,7 @@ from streams import Queue, Redis, connect
 from streams.claims import Ending
 from streams.errors import LayoutTooNew
 from streams.keys import QueueKeys
-from streams.scripts import BY_SHA, SCRIPTS, parse
+from streams.scripts import BY_SHA, RECORDS, SCRIPTS, parse
 
 ROOT = Path(__file__).parents[2]
 LUA = ROOT / "streams" / "lua"
@@ -62,12 +62,13 @@ def test_every_file_is_a_script_or_a_fragment_of_one() -> None:
     assert {*TRANSITIONS, "forward"} == set(SCRIPTS)
     used = {
         word
-        for name in TRANSITIONS
-        for line in FILES[name].read_text().splitlines()
+        for path in LUA.rglob("*.lua")
+        for line in path.read_text().splitlines()
         if line.startswith("-- uses:")
         for word in line.partition(":")[2].split()
     }
     assert used == set(FRAGMENTS)
+    assert {path.stem for path in (LUA / "records").glob("*.lua")} == set(RECORDS)
 
 
 @pytest.mark.parametrize("name", sorted(FRAGMENTS))
@@ -77,9 +78,9 @@ def test_a_fragment_has_no_comment_behind_code(name: str) -> None:
         assert line.startswith("--") or "--" not in line, f"_{name}.lua:{number}: {line.strip()}"
 
 
-@pytest.mark.parametrize("name", sorted(SCRIPTS))
+@pytest.mark.parametrize("name", sorted({**SCRIPTS, **RECORDS}))
 def test_redis_understands_it(raw: Any, name: str) -> None:
-    script = SCRIPTS[name]
+    script = {**SCRIPTS, **RECORDS}[name]
     assert raw.script_load(script.source) in (script.sha, script.sha.decode())
 
 
@@ -89,7 +90,8 @@ def test_every_script_is_used() -> None:
         for path in (ROOT / "streams").glob("*.py")
         for word in re.findall(r'"(\w+)"', path.read_text())
     }
-    assert set(SCRIPTS) <= words, f"nobody calls {set(SCRIPTS) - words}"
+    unused = {*SCRIPTS, *RECORDS} - words
+    assert not unused, f"nobody calls {unused}"
 
 
 def test_forward_is_add_that_works_in_a_full_redis() -> None:
@@ -177,7 +179,7 @@ def test_a_wheel_has_every_lua_file(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         names = {n for n in packed.namelist() if n.endswith(".lua")}
-        assert names == {f"streams/lua/{path.name}" for path in FILES.values()}
+        assert names == {str(path.relative_to(ROOT)) for path in LUA.rglob("*.lua")}
         for name in names:
             assert packed.read(name) == (ROOT / name).read_bytes()
 

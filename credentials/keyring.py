@@ -20,7 +20,7 @@ from joserfc.jwk import OctKey, OKPKey
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from consumers.credentials.errors import CredentialError
+from credentials.errors import CredentialError
 
 DEVELOPMENT_FILE = "development.keks"
 """Where a development server keeps the ring it made for itself, in its data directory."""

@@ -8,7 +8,7 @@ from joserfc.errors import UnsupportedAlgorithmError
 from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 
-from consumers.credentials.errors import CredentialError
+from credentials.errors import CredentialError
 
 MAX_TOKEN_CHARS = 256 * 1024
 """Longest token issued, and the longest a vc-verification job takes."""

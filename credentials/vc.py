@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from consumers.credentials.errors import CredentialError
+from credentials.errors import CredentialError
 from schemas.queues.vc_issuance import VcIssuance
 
 CONTEXTS = [

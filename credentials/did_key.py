@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from consumers.credentials.edwards import to_montgomery
-from consumers.credentials.errors import CredentialError
+from credentials.edwards import to_montgomery
+from credentials.errors import CredentialError
 
 PublicJwk = dict[str, str]
 Relationship = Literal[

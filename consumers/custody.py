@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from joserfc.jwk import OKPKey
 
-from consumers.credentials import did_key
-from consumers.credentials.errors import CredentialError
-from consumers.credentials.keyring import Keyring, KeyringSettings, open_keyring
 from consumers.processor import Resources
+from credentials import did_key
+from credentials.errors import CredentialError
+from credentials.keyring import Keyring, KeyringSettings, open_keyring
 from streams import Redis, vault
 
 
