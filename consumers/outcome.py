@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from consumers.processor import Reject, RetryLater
+from consumers.processor import Reject, Retry, RetryLater
 from schemas.spec import QueueSpec
 from streams import Job
 from streams.backoff import delay_ms
@@ -31,7 +31,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class Retried:
     delay_ms: int
     error: dict[str, Any]
     charged: bool = True
@@ -47,7 +47,7 @@ class Released:
     """Given back unharmed: the worker is stopping."""
 
 
-Outcome = Completed | Retry | Failed | Released
+Outcome = Completed | Retried | Failed | Released
 
 
 def describe(job: Job, error: BaseException, at_ms: int) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def describe(job: Job, error: BaseException, at_ms: int) -> dict[str, Any]:
         "at": at_ms,
         "started": job.claimed_ms,
     }
-    if isinstance(error, Reject):
+    if isinstance(error, Reject | Retry):
         item["code"] = error.code
     elif item["reason"] == "failed":
         item["code"] = type(error).__name__
@@ -69,7 +69,7 @@ def describe(job: Job, error: BaseException, at_ms: int) -> dict[str, Any]:
 
 def decide(
     job: Job, error: BaseException, spec: QueueSpec, at_ms: int, chance: float = 0.0
-) -> Retry | Failed:
+) -> Retried | Failed:
     """Retry with backoff while attempts are left; Reject and Cancelled end the job; RetryLater
     waits without charging, at most `spec.max_starts` times. `chance` in 0..1 places the jitter."""
     item = describe(job, error, at_ms)
@@ -77,10 +77,11 @@ def decide(
         if job.attempts_started - job.attempts_made > spec.max_starts:
             item["message"] = f"put off {spec.max_starts} times: {item['message']}"
             return Failed(item)
-        return Retry(error.after_ms, item, charged=False)
+        return Retried(error.after_ms, item, charged=False)
     if isinstance(error, Reject | Cancelled) or job.attempts_made + 1 >= job.attempts:
         return Failed(item)
-    return Retry(delay_ms(backoff_of(job.opts), job.attempts_made + 1, chance), item)
+    backoff = delay_ms(backoff_of(job.opts), job.attempts_made + 1, chance)
+    return Retried(max(backoff, error.after_ms if isinstance(error, Retry) else 0), item)
 
 
 def ending(claim: Claim, outcome: Outcome) -> Ending:
@@ -88,7 +89,7 @@ def ending(claim: Claim, outcome: Outcome) -> Ending:
     match outcome:
         case Completed(result):
             return Ending(claim, "complete", result=result)
-        case Retry(delay, error, charged):
+        case Retried(delay, error, charged):
             return Ending(
                 claim, "retry", history=_with(claim, error), delay_ms=delay, charged=charged
             )

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,20 @@ class RetryLater(Exception):
     def __init__(self, after_ms: int, message: str = "not now") -> None:
         super().__init__(message)
         self.after_ms = max(0, after_ms)
+
+
+class Retry(Exception):
+    """This attempt failed and is charged. The next one waits for its backoff, or for `after_ms`
+    if that is longer: a receiver that asks for time gets it (WH-17)."""
+
+    def __init__(self, message: str, *, code: str = "failed", after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.after_ms = max(0, after_ms)
+
+
+class ClaimLost(Exception):
+    """The job is another worker's by now: nothing may be stored for it here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,20 @@ class Context:
     async def log(self, line: str) -> None:
         """Add a line to the job's log; the last 100 are kept."""
         await self._claims.log(self._claim, line)
+
+    async def attempt(self, record: Mapping[str, Any]) -> None:
+        """Add to the records of this job's attempts; the last 20 are kept as long as the job."""
+        await self._claims.attempt(self._claim, record)
+
+    async def remember(self, value: Any) -> None:
+        """Store one value (JSON) that later runs of this job find, also after a crash of this
+        one. It goes with the job. Raises ClaimLost when the job is no longer ours."""
+        if not await self._claims.remember(self._claim, value):
+            raise ClaimLost("the job was taken over")
+
+    async def recall(self) -> Any:
+        """What a run of this job remembered last; None when nothing."""
+        return await self._claims.recall(self._claim)
 
     @property
     def cancelled(self) -> asyncio.Event:

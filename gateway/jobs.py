@@ -68,6 +68,13 @@ async def logs(request: web.Request) -> web.Response:
     return envelope({"id": job_id, "queue": listed.name, "logs": lines, "count": len(lines)})
 
 
+async def attempts(request: web.Request) -> web.Response:
+    """GET /queue/{name}/job/{id}/attempts: what its handler recorded of each attempt."""
+    listed, job_id = await _job(request)
+    records = await listed.queue.attempts(job_id)
+    return envelope({"id": job_id, "queue": listed.name, "attempts": records})
+
+
 async def _queue(request: web.Request) -> Listed:
     return await request.app[DIRECTORY].find(request.match_info["name"])
 
@@ -97,4 +104,5 @@ ROUTES = (
     Route("POST", JOB + "/retry", retry, Scope.OPERATE),
     Route("POST", JOB + "/cancel", cancel, Scope.OPERATE, statuses=(200, 202)),
     Route("GET", JOB + "/logs", logs, Scope.READ),
+    Route("GET", JOB + "/attempts", attempts, Scope.READ),
 )

@@ -75,11 +75,13 @@ class Wire(BaseModel):
 class Backoff(Wire):
     """How long a failed attempt waits before the next one.
 
-    `exponential` waits delay, 2*delay, 4*delay ...; `fixed` always delay. `jitter` (0..1) only
-    lengthens a wait, by at most that fraction; `max` caps the wait before jitter. Milliseconds.
+    `exponential` waits delay, 2*delay, 4*delay ...; `fixed` always delay; `durable` 5 s, 5 min,
+    30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, for which ten attempts are the default. `jitter`
+    (0..1) only lengthens a wait, by at most that fraction; `max` caps the wait before jitter.
+    Milliseconds.
     """
 
-    type: Literal["fixed", "exponential"] = "exponential"
+    type: Literal["fixed", "exponential", "durable"] = "exponential"
     delay: int = Field(default=2_000, ge=0, le=MAX_DELAY_MS)
     jitter: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
     max: int | None = Field(default=None, ge=0, le=MAX_DELAY_MS)

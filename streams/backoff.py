@@ -2,6 +2,10 @@
 
 from schemas.job import MAX_DELAY_MS, Backoff
 
+_S, _MIN, _H = 1_000, 60_000, 3_600_000
+DURABLE_MS = (5 * _S, 5 * _MIN, 30 * _MIN, 2 * _H, 5 * _H, 10 * _H, 14 * _H, 20 * _H, 24 * _H)
+"""The example schedule of Standard Webhooks 1.0.0: 75 h 35 min in all (WH-16)."""
+
 
 def delay_ms(backoff: Backoff, attempt: int, chance: float = 0.0) -> int:
     """Milliseconds to wait after failed attempt number `attempt` (1, 2, ...).
@@ -16,7 +20,9 @@ def delay_ms(backoff: Backoff, attempt: int, chance: float = 0.0) -> int:
     10000
     """
     wait = backoff.delay
-    if backoff.type == "exponential":
+    if backoff.type == "durable":
+        wait = DURABLE_MS[min(attempt, len(DURABLE_MS)) - 1]
+    elif backoff.type == "exponential":
         wait = min(wait << min(attempt - 1, 40), MAX_DELAY_MS)
     if backoff.max is not None:
         wait = min(wait, backoff.max)

@@ -15,6 +15,7 @@ from streams.connection import Redis
 from streams.encode import CALL_BYTES, CALL_JOBS, INLINE_BYTES
 from streams.job import Job
 from streams.link import Link
+from streams.notes import Notes
 from streams.record import Header
 from streams.scripts import SCRIPTS, Argument, Command
 from streams.store import Store, exceptions
@@ -71,7 +72,7 @@ class Ending:
     charged: bool = True
 
 
-class Claims:
+class Claims(Notes):
     """The verbs of one worker on one queue. Only `claim` must not be sent twice."""
 
     def __init__(self, spec: QueueSpec, redis: Redis, worker: str) -> None:
@@ -192,20 +193,6 @@ class Claims:
 
     async def leave(self) -> None:
         await self.store.call("leave", worker=self.worker)
-
-    async def progress(self, claim: Claim, value: Any) -> bool:
-        """Store a job's progress (any JSON). False when the claim is lost."""
-        return await self._note(claim, "p", value)
-
-    async def log(self, claim: Claim, line: str) -> bool:
-        """Append a log line to a job (the last 100, 16 KiB). False when the claim is lost."""
-        return await self._note(claim, "l", line[:4_096])
-
-    async def _note(self, claim: Claim, kind: str, value: Any) -> bool:
-        reply = await self.store.call(
-            "note", id=claim.job.id, place=claim.place, kind=kind, value=orjson.dumps(value)
-        )
-        return bool(reply[0] == b"OK")
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from schemas.job import DEFAULTS, Backoff, JobOptions, KeepFor
+from streams.backoff import DURABLE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,18 @@ def _keep_flag(keep: bool | KeepFor | None, gone: str, kept: str, aged: str) -> 
     return f"{aged}{keep.age * 1000}" if keep else ""
 
 
+def _patient(options: JobOptions) -> JobOptions:
+    """The durable schedule brings its number of attempts along."""
+    durable = options.backoff is not None and options.backoff.type == "durable"
+    if not durable or options.attempts is not None:
+        return options
+    return JobOptions(attempts=len(DURABLE_MS) + 1).over(options)
+
+
 @lru_cache(maxsize=512)
 def resolve(options: JobOptions | None, defaults: JobOptions) -> Resolved:
     """The options that hold for a job. `job_id`, `callback_url` are the caller's business."""
-    merged = (options or JobOptions()).over(defaults).over(DEFAULTS)
+    merged = _patient(options or JobOptions()).over(_patient(defaults)).over(DEFAULTS)
     flags = (
         ("E" if merged.expires else "")
         + _keep_flag(merged.remove_on_complete, "D", "K", "A")

@@ -121,7 +121,7 @@ class Queue:
         reply = await self.store.call("lookup", id=job_id)
         if reply[0] == b"MISSING":
             return None
-        _, state, where, flat, progress, _, payload, result = reply
+        _, state, where, flat, progress, _, payload, result = reply[:8]
         extra = {"progress": progress, "payload": payload, "result": result}
         if state == b"active":
             extra |= await self._running()
@@ -134,6 +134,13 @@ class Queue:
             raise NotFound(f"queue {self.name} has no job {job_id}")
         lines: list[str] = [orjson.loads(line) for line in (reply[5] or b"").split(b"\n") if line]
         return lines
+
+    async def attempts(self, job_id: str) -> list[dict[str, Any]]:
+        """What the job's handler recorded of its attempts, at most the last 20. Raises NotFound."""
+        reply = await self.store.call("lookup", id=job_id)
+        if reply[0] == b"MISSING":
+            raise NotFound(f"queue {self.name} has no job {job_id}")
+        return [orjson.loads(line) for line in (reply[8] or b"").split(b"\n") if line]
 
     async def page(self, state: State, start: int = 0, end: int = 10) -> list[JobView]:
         """Jobs `start`..`end` (both included, zero-based) of a state: ended ones newest first,

@@ -1,23 +1,26 @@
 #!lua flags=allow-oom
--- note: a running job reports progress (kind p) or adds a log line (kind l), kept to the last 100
---   lines and 16 KiB. Refused for a claim that is no longer held.
+-- note: a running job reports progress (kind p), remembers a value for its next run (m), or adds a
+--   line to its log (l) or to the records of its attempts (a), of which the last `most` lines and
+--   `room` bytes are kept. Refused for a claim that is no longer held.
 -- from: active
 -- to: active
 -- keys: jobs run events
--- args: id place kind value
+-- args: id place kind value most room
 -- replies: OK LOST
 if redis.call('HGET', jobs, id) ~= place then return {'LOST'} end
 redis.call('XLEN', events)
-if kind == 'p' then
-  redis.call('HSET', run, id .. ':p', value)
-  redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'progress', 'i', id)
+local field = id .. ':' .. kind
+local lines = redis.call('HGET', run, field)
+if kind == 'p' or kind == 'm' then
+  redis.call('HSET', run, field, value)
+  if kind == 'p' then redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'progress', 'i', id) end
   return {'OK'}
 end
-local lines = redis.call('HGET', run, id .. ':l')
+most, room = tonumber(most), tonumber(room)
 lines = lines and lines .. '\n' .. value or value
 local _, count = string.gsub(lines, '\n', '')
-while count >= 100 or #lines > 16384 and count > 0 do
+while count >= most or #lines > room and count > 0 do
   lines, count = string.sub(lines, string.find(lines, '\n', 1, true) + 1), count - 1
 end
-redis.call('HSET', run, id .. ':l', lines)
+redis.call('HSET', run, field, lines)
 return {'OK'}

@@ -33,7 +33,7 @@ else
   redis.call('XDEL', lane, entry)
 end
 redis.call('HDEL', blobs, id .. ':d', id .. ':r')
-redis.call('HDEL', run, id .. ':p', id .. ':l')
+redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m')
 redis.call('HDEL', cancel, id)
 if string.sub(id, 1, 3) == 'cb-' then
   redis.call('ZADD', gone, now, id)

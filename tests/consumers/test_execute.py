@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from consumers.execute import Run, execute
-from consumers.outcome import Completed, Failed, Outcome, Released, Retry
+from consumers.outcome import Completed, Failed, Outcome, Released, Retried
 from consumers.processor import Processor, Reject
 from schemas.queues.vc_verification import SPEC as VERIFICATION
 from schemas.spec import QueueSpec
@@ -67,10 +67,10 @@ async def test_a_payload_that_was_put_aside_is_fetched_first() -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "reason"),
     [
-        (ValueError("boom"), Retry, "failed"),
+        (ValueError("boom"), Retried, "failed"),
         (Reject("never"), Failed, "rejected"),
-        (ExceptionGroup("several", [ValueError("boom")]), Retry, "failed"),
-        (TimeoutError("of the handler's own"), Retry, "failed"),
+        (ExceptionGroup("several", [ValueError("boom")]), Retried, "failed"),
+        (TimeoutError("of the handler's own"), Retried, "failed"),
     ],
 )
 async def test_whatever_a_handler_raises_is_decided(
@@ -83,7 +83,7 @@ async def test_whatever_a_handler_raises_is_decided(
 
 async def test_a_handler_that_cancels_itself_has_failed() -> None:
     outcome = await outcome_of(raising(asyncio.CancelledError()))
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Retried)
     assert outcome.error["message"] == "the handler was cancelled from within"
 
 
@@ -127,14 +127,14 @@ async def test_a_run_that_takes_too_long_is_ended() -> None:
 
     outcome = await outcome_of(handle, claim(timeout=20))
     assert ended.is_set()
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Retried)
     assert outcome.error["reason"] == "timeout"
     assert outcome.error["message"] == "the run took longer than 20 ms"
 
 
 async def test_a_timeout_inside_a_run_that_has_time_is_the_handlers() -> None:
     outcome = await outcome_of(raising(TimeoutError("theirs")), claim(timeout=60_000))
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Retried)
     assert (outcome.error["reason"], outcome.error["message"]) == ("failed", "theirs")
 
 

@@ -12,12 +12,12 @@ from consumers.outcome import (
     Completed,
     Failed,
     Released,
-    Retry,
+    Retried,
     TimedOut,
     decide,
     ending,
 )
-from consumers.processor import Reject, RetryLater
+from consumers.processor import Reject, Retry, RetryLater
 from schemas.spec import QueueSpec
 from streams import Job
 from streams.claims import Claim
@@ -55,6 +55,12 @@ FIXED = {"backoff": {"type": "fixed", "delay": 70}}
         (job(), TimedOut("late"), 2_000),
         (job(made=2), TimedOut("late"), None),
         (job(), TimeoutError(), 2_000),
+        (job(), Retry("busy"), 2_000),
+        (job(), Retry("busy", after_ms=1_999), 2_000),
+        (job(), Retry("busy", after_ms=90_000), 90_000),
+        (job(made=2), Retry("busy", after_ms=90_000), None),
+        (job(attempts=10, backoff={"type": "durable", "delay": 0}), BOOM, 5_000),
+        (job(made=8, attempts=10, backoff={"type": "durable", "delay": 0}), BOOM, 86_400_000),
         (job(), Reject("never"), None),
         (job(attempts=9), Reject("never"), None),
         (job(), Cancelled("stop"), None),
@@ -70,7 +76,7 @@ def test_a_job_is_tried_again_while_attempts_are_left(
     if delay_ms is None:
         assert isinstance(outcome, Failed)
     else:
-        assert isinstance(outcome, Retry)
+        assert isinstance(outcome, Retried)
         assert (outcome.delay_ms, outcome.charged) == (delay_ms, True)
     assert outcome.error["attempt"] == run.attempts_made + 1
 
@@ -78,12 +84,12 @@ def test_a_job_is_tried_again_while_attempts_are_left(
 def test_jitter_is_placed_by_chance() -> None:
     backoff = {"type": "exponential", "delay": 1_000, "jitter": 0.5}
     waits = [decide(job(backoff=backoff), BOOM, SPEC, AT_MS, chance) for chance in (0, 0.5, 1)]
-    assert [wait.delay_ms for wait in waits if isinstance(wait, Retry)] == [1_000, 1_250, 1_500]
+    assert [wait.delay_ms for wait in waits if isinstance(wait, Retried)] == [1_000, 1_250, 1_500]
 
 
 def test_later_charges_nothing_even_on_the_last_attempt() -> None:
     outcome = decide(job(made=2, started=2), RetryLater(123, "busy"), SPEC, AT_MS)
-    assert isinstance(outcome, Retry)
+    assert isinstance(outcome, Retried)
     assert (outcome.delay_ms, outcome.charged) == (123, False)
     assert (outcome.error["reason"], outcome.error["message"]) == ("later", "busy")
 
@@ -93,7 +99,7 @@ def test_later_is_said_a_bounded_number_of_times() -> None:
         type(decide(job(made=1, started=started), RetryLater(1), SPEC, AT_MS))
         for started in range(1, 8)
     ]
-    assert kinds == [Retry] * SPEC.max_starts + [Failed] * 3
+    assert kinds == [Retried] * SPEC.max_starts + [Failed] * 3
     last = decide(job(started=4), RetryLater(1), SPEC, AT_MS)
     assert last.error["message"] == "put off 4 times: not now"  # type: ignore[union-attr]
 
@@ -145,7 +151,7 @@ def test_the_history_keeps_the_first_and_the_last_items() -> None:
     ("outcome", "kind"),
     [
         (Completed(b"1"), "complete"),
-        (Retry(5, {"n": 1}), "retry"),
+        (Retried(5, {"n": 1}), "retry"),
         (Failed({"n": 1}), "fail"),
         (Released(), "release"),
     ],
@@ -158,5 +164,5 @@ def test_every_outcome_is_an_ending(outcome: Any, kind: str) -> None:
 
 def test_an_ending_carries_what_the_outcome_says() -> None:
     assert ending(claim(), Completed(b"[1]")).result == b"[1]"
-    done = ending(claim(b'[{"n":0}]'), Retry(5, {"n": 1}, charged=False))
+    done = ending(claim(b'[{"n":0}]'), Retried(5, {"n": 1}, charged=False))
     assert (done.delay_ms, done.charged, done.history) == (5, False, b'[{"n":0},{"n":1}]')

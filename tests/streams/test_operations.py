@@ -259,3 +259,33 @@ async def test_a_log_keeps_sixteen_kibibytes_and_at_least_a_line(queue: Queue, h
         await hand.claims.log(claim, letter * 10_000)
     lines = await queue.logs("one")
     assert lines == [letter * 4_096 for letter in "fgh"]
+
+
+async def test_attempts_and_memory_survive_a_retry_and_go_with_the_job(
+    queue: Queue, hand: Hand, raw: Any
+) -> None:
+    await queue.add("work", {}, job_id="one")
+    claim = await hand.take_one()
+    assert await hand.claims.recall(claim) is None
+    assert await hand.claims.remember(claim, {"sent": False})
+    assert await hand.claims.attempt(claim, {"number": 1, "status": 503})
+    await hand.release(claim)
+    again = await hand.take_one()
+    assert await hand.claims.recall(again) == {"sent": False}
+    assert not await hand.claims.remember(claim, {"sent": "late"})
+    assert await hand.claims.attempt(again, {"number": 2, "status": 200})
+    assert [record["number"] for record in await queue.attempts("one")] == [1, 2]
+    await hand.complete(again)
+    assert [record["status"] for record in await queue.attempts("one")] == [503, 200]
+    await queue.clean()
+    assert not raw.exists(key("chaos", "run"))
+    with pytest.raises(errors.NotFound):
+        await queue.attempts("one")
+
+
+async def test_the_records_of_the_last_twenty_attempts_are_kept(queue: Queue, hand: Hand) -> None:
+    await queue.add("work", {}, job_id="one")
+    claim = await hand.take_one()
+    for number in range(25):
+        await hand.claims.attempt(claim, {"number": number})
+    assert [record["number"] for record in await queue.attempts("one")] == list(range(5, 25))

@@ -92,6 +92,21 @@ def test_fresh_ids_differ_and_have_one_length() -> None:
 # --- backoff
 
 
+def test_the_durable_schedule_brings_its_ten_attempts_unless_told_otherwise() -> None:
+    durable = Backoff(type="durable")
+    waits = [delay_ms(durable, attempt) for attempt in range(1, 10)]
+    assert sum(waits) == (75 * 60 + 35) * 60_000 + 5_000
+    assert delay_ms(durable, 50) == 24 * 3_600_000
+
+    def attempts(options: JobOptions | None, defaults: JobOptions) -> int | None:
+        stored = orjson.loads(resolve(options, defaults).opts or b"{}")
+        return stored.get("attempts")
+
+    assert attempts(JobOptions(backoff=durable), JobOptions(attempts=3)) == 10
+    assert attempts(JobOptions(backoff=durable, attempts=4), JobOptions()) == 4
+    assert attempts(None, JobOptions(backoff=durable)) == 10
+
+
 def test_the_examples_of_backoff() -> None:
     result = doctest.testmod(streams.backoff)
     assert result.attempted > 0

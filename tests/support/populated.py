@@ -165,10 +165,10 @@ async def commands(made: Populated) -> dict[str, Command]:
         "leave idle": store.command("leave", worker="long-gone"),
         "lookup": store.command("lookup", id="run-plain"),
         "note progress": store.command(
-            "note", id="run-plain", place=plain.place, kind="p", value=b"1"
+            "note", id="run-plain", place=plain.place, kind="p", value=b"1", most=1, room=0
         ),
         "note line": store.command(
-            "note", id="run-plain", place=plain.place, kind="l", value=b'"x"'
+            "note", id="run-plain", place=plain.place, kind="l", value=b'"x"', most=100, room=16384
         ),
         "open": store.command("open", layout=1),
         "promote": store.command("promote", interval_ms=1_000),
