@@ -1,0 +1,100 @@
+"""The last word on every connection: what opens sockets sees the address really dialled.
+
+A guard around the resolver is not enough: aiohttp does not ask a resolver for literals, and a
+name may resolve to something else the second time (SS-2, SS-4).
+"""
+
+import logging
+import socket
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from outbound.networks import Address, address_of, denied
+from outbound.settings import OutboundSettings
+
+logger = logging.getLogger(__name__)
+
+AddrInfo = tuple[Any, ...]
+"""As getaddrinfo gives them: family, type, proto, canonical name, (host, port, ...)."""
+OpenSocket = Callable[[AddrInfo], socket.socket]
+
+
+class Refused(OSError):
+    """This address is not dialled. An OSError, because the connector then tries the next one;
+    always the same words, because it merges equal ones when none is left (SS-3)."""
+
+    def __init__(self) -> None:
+        super().__init__("refused by the guard")
+
+
+@dataclass(slots=True)
+class Trail:
+    """What one request has dialled so far."""
+
+    refused: list[str] = field(default_factory=list)
+    dialled: list[str] = field(default_factory=list)
+    connected: bool = False
+
+
+trail: ContextVar[Trail] = ContextVar("trail")
+"""The running request's trail; happy eyeballs dials in tasks that inherit it."""
+
+
+def plain_socket(info: AddrInfo) -> socket.socket:
+    """A TCP socket for that kind of address, not yet connected."""
+    family, kind, proto, *_ = info
+    return socket.socket(family=family, type=kind, proto=proto)
+
+
+class Guard:
+    """Decides about addresses; `socket_for` is what the connector opens sockets with."""
+
+    def __init__(self, settings: OutboundSettings, open_socket: OpenSocket = plain_socket) -> None:
+        self._allowances = settings.allow_nets
+        self._is_proxied = settings.proxy_url is not None
+        self._open = open_socket
+        self.own: frozenset[tuple[Address, int]] = frozenset()
+        """The product's own addresses, as their names resolve now."""
+        self.own_everywhere: frozenset[int] = frozenset()
+        """Ports on which the product listens on every address of this machine."""
+
+    def socket_for(self, info: AddrInfo) -> socket.socket:
+        """A socket for `info`. Raises Refused; the reason goes to the operator's log."""
+        host, port = info[4][0], info[4][1]
+        # Through a proxy the only thing dialled is the proxy, which the operator named.
+        reason = None if self._is_proxied else self.refusal(host, port)
+        if reason is not None:
+            trail.get().refused.append(host)
+            logger.warning("not dialled: %s port %s: %s", host, port, reason)
+            raise Refused
+        trail.get().dialled.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return self._open(info)
+
+    def refusal(self, host: str, port: int) -> str | None:
+        """Why an address is not dialled; None when it may be. `host` is a literal."""
+        address = address_of(host)
+        if address.is_unspecified:
+            return "it stands for this machine"
+        if (address, port) in self.own:
+            return "one of our own servers listens there"
+        if port in self.own_everywhere and _is_here(address):
+            return "we listen there ourselves"
+        if any(allowance.covers(address, port) for allowance in self._allowances):
+            return None
+        network = denied(address)
+        return None if network is None else f"{network} is not public"
+
+
+def _is_here(address: Address) -> bool:
+    """Whether an address belongs to this machine: only then can it be bound."""
+    if address.is_loopback:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
