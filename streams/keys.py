@@ -4,6 +4,7 @@ All keys of a queue share one hash tag, so that a script over them lives in one 
 The tag is a parameter: it is the queue's name today and may become one of several partitions.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 LANES = range(-1, 11)
@@ -88,3 +89,44 @@ class QueueKeys(Keys):
 def vault(did: str) -> str:
     """The sealed private keys of one DID."""
     return f"cs:vault:{{{did}}}"
+
+
+def mail(organization_id: str) -> Keys:
+    """The suppression list of one organization. Its name may hold anything, braces too."""
+    tag = hashlib.sha256(organization_id.encode()).hexdigest()[:32]
+    names = {"ends": "ends", "entries": "entries", "audit": "audit"}
+    return Keys(f"cs:mail:{{{tag}}}:", names)
+
+
+def mail_links() -> Keys:
+    """What signs the unsubscribe links of every organization."""
+    return Keys("cs:mail:{links}:", {"secret": "secret"})
+
+
+_DESTINATION = {
+    "about": "about",
+    "leases": "leases",
+    "rate": "rate",
+    "since": "since",
+    "window": "window",
+    "history": "history",
+    "secret": "secret",
+    "audit": "audit",
+}
+
+
+def destination_id(organization_id: str, origin: str) -> str:
+    """32 hex digits for a tenant's destination; origin "" stands for the tenant itself."""
+    # The length separates the two: no other pair reads the same.
+    named = f"{len(organization_id)}:{organization_id}{origin}"
+    return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def destination(identifier: str) -> Keys:
+    """What is known of a destination of webhooks: limits, circuit breaker, signing keys."""
+    return Keys(f"cs:dest:{{{identifier}}}:", _DESTINATION)
+
+
+def destinations(organization_id: str) -> str:
+    """The tenant's destinations: a zset origin -> when it was last written down (epoch ms)."""
+    return f"cs:dests:{{{destination_id(organization_id, '')}}}"

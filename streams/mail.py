@@ -1,12 +1,13 @@
 """E-mail beside the queue: whom a tenant may not write to, and what the gateway must know of it.
 
 Addresses are kept as hashes: the list can be read without learning whom it names, though whoever
-guesses an address can check it. `until` (sorted set) says how long each is suppressed, `entries`
+guesses an address can check it. `ends` (sorted set) says how long each is suppressed, `entries`
 (hash) holds what is shown of it.
 """
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -45,15 +46,13 @@ class Suppressed:
 def address_id(organization_id: str, address: str) -> str:
     """What stands for `address` in the list of `organization_id`. Case does not count."""
     local, _, domain = unicodedata.normalize("NFC", address).rpartition("@")
-    try:
+    with contextlib.suppress(UnicodeError):  # no domain to write to; still a stable name
         domain = domain.encode("idna").decode()
-    except UnicodeError:
-        pass  # no domain that anybody could be written to; still a stable name
-    text = f"{organization_id}\0{local}@{domain}".casefold()
+    text = f"{organization_id}\0{f'{local}@{domain}'.casefold()}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def suppress(  # noqa: PLR0913 - one deed has all of these
+async def suppress(
     redis: Redis,
     organization_id: str,
     entry_id: str,
@@ -76,8 +75,7 @@ async def suppress(  # noqa: PLR0913 - one deed has all of these
         reason=reason,
         who=deed.encode() if deed else b"",
     )
-    since_ms, until_ms = int(reply[1]), int(reply[2])
-    return Suppressed(entry_id, reason, since_ms, until_ms or None)
+    return Suppressed(entry_id, reason, int(reply[1]), _end(reply[2]))
 
 
 async def allow(redis: Redis, organization_id: str, entry_id: str, deed: Deed) -> None:
@@ -95,15 +93,18 @@ async def suppressed(redis: Redis, organization_id: str, entry_id: str) -> Suppr
 async def page(redis: Redis, organization_id: str, start: int, end: int) -> list[Suppressed]:
     """The entries from `start` to `end` (inclusive) that hold now, first those that end first."""
     where = keys.mail(organization_id)
-    reply = await change(redis, where, "mail_page", start=start, end_=end)
+    reply = await change(redis, where, "mail_page", first=start, last=end)
     rows = zip(reply[1::3], reply[2::3], reply[3::3], strict=True)
     return [_entry(entry_id.decode(), until, entry) for entry_id, until, entry in rows]
 
 
 def _entry(entry_id: str, until: bytes, entry: bytes) -> Suppressed:
     since, _, reason = entry.decode().split(":", 2)
-    end = None if until == b"inf" else int(until)
-    return Suppressed(entry_id, reason, int(since), end)
+    return Suppressed(entry_id, reason, int(since), _end(until))
+
+
+def _end(until: bytes) -> int | None:
+    return None if until == b"inf" else int(until)
 
 
 async def link_secret(redis: Redis) -> bytes:
