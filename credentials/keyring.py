@@ -94,6 +94,26 @@ class Keyring:
             raise SealError("key_unreadable", "The key stored for this DID belongs to another one.")
         return key
 
+    def seal_text(self, text: str, name: str) -> str:
+        """A secret that is no JWK, as a compact JWE that opens only under `name`."""
+        header = {"alg": "A256GCMKW", "enc": "A256GCM", "kid": self.active, "cty": "json"}
+        plaintext = json.dumps({"name": name, "text": text})
+        return jwe.encrypt_compact(
+            header, plaintext, self._keks[self.active], algorithms=_ALGORITHMS
+        )
+
+    def unseal_text(self, sealed: str, name: str) -> str:
+        """The secret sealed under `name`. Raises SealError as `unseal` does."""
+        try:
+            opened = jwe.decrypt_compact(sealed, self._kek_for, algorithms=_ALGORITHMS)
+            found = json.loads(opened.plaintext or b"")
+            inner, text = str(found["name"]), str(found["text"])
+        except (JoseError, ValueError, TypeError, AttributeError, KeyError):
+            raise SealError("key_unreadable", "The stored secret was changed or damaged.") from None
+        if inner != name:
+            raise SealError("key_unreadable", "The stored secret belongs to another name.")
+        return text
+
     def _kek_for(self, recipient: Any) -> OctKey:
         kek_id = recipient.headers().get("kid")
         kek = self._keks.get(kek_id) if isinstance(kek_id, str) else None

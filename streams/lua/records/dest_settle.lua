@@ -63,7 +63,7 @@ if not known[6] then redis.call('PEXPIRE', about, forget_ms) end
 if became ~= '' then
   redis.call('DEL', window)
   redis.call('HDEL', about, 'probe')
-  if became == 'closed' then redis.call('HDEL', about, 'state', 'until', 'openings', 'reason')
+  if became == 'closed' then redis.call('HDEL', about, 'state', 'until', 'openings', 'reason', 'pace')
   elseif became == 'opened' then
     redis.call('HSET', about, 'state', 'open', 'reason', why, 'openings', opened, 'until',
       string.format('%.0f', now + open_ms))

@@ -1,0 +1,169 @@
+"""Who may deliver to a destination now, and with which keys: asked before and told after every
+webhook.
+
+    admission = await destinations.admit(organization_id, url, job.id)
+    match admission:
+        case Deferred(after_ms, reason): raise RetryLater(after_ms, ...)
+        case Disabled(reason, message): raise Reject(message, code=reason)
+        case Admitted(lease): send, then in any case `await destinations.settle(lease, outcome)`
+
+A deferred job may be put off many times: the queue needs a `max_starts` that allows it.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from consumers.processor import Resources
+from credentials.keyring import KeyringSettings, open_keyring
+from credentials.webhook_secrets import WebhookSecrets, WebhookSecretSettings
+from schemas.origins import origin_of
+from schemas.spec import Limiter
+from streams import Redis
+from streams import destinations as store
+from streams.audit import Deed
+from streams.destinations import Destination, Ended, Later, Never, Outcome, Rules
+
+logger = logging.getLogger(__name__)
+
+RELISTED_S = 3_600.0
+"""How often a process enters a destination that it uses into the list of its organization."""
+LISTED_MAX = 10_000
+
+_WHY = {
+    "gone": "it answered 410 Gone",
+    "failing": "its deliveries kept failing",
+    "operator": "an operator disabled it",
+}
+
+
+class DestinationSettings(BaseSettings):
+    """Environment variables `WEBHOOK_DESTINATION_CONCURRENCY`, `..._RATE_MAX`, `..._RATE_MS`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WEBHOOK_DESTINATION_", frozen=True, extra="ignore"
+    )
+
+    concurrency: int = Field(default=5, ge=1, le=1_000)
+    rate_max: int = Field(default=0, ge=0, le=10_000)
+    """Deliveries started per `rate_ms`; 0: no limit."""
+    rate_ms: int = Field(default=60_000, ge=1, le=3_600_000)
+
+    def rules(self) -> Rules:
+        """The installation's numbers."""
+        rate = Limiter(self.rate_max, self.rate_ms) if self.rate_max else None
+        return Rules(concurrency=self.concurrency, rate=rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to make one delivery. It ends by itself after `Rules.lease_ms`."""
+
+    id: str
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Deliver now, then settle."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Not now, and it is not the job's fault: no attempt is charged. Reasons: `retry_after`,
+    `circuit_open`, `circuit_half_open`, `concurrency`, `rate`."""
+
+    after_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    """Not at all: the job has failed. `reason` is its code, `destination_disabled` or
+    `destination_unavailable`; `message` is for people."""
+
+    reason: str
+    message: str
+
+
+class Destinations:
+    """Leases and keys of every destination, for one processor."""
+
+    def __init__(self, redis: Redis, signing: WebhookSecrets, rules: Rules | None = None) -> None:
+        self._redis = redis
+        self._signing = signing
+        self.rules = rules or Rules()
+        self._listed: dict[Destination, float] = {}
+
+    async def admit(
+        self, organization_id: str, origin: str, job_id: str
+    ) -> Admitted | Deferred | Disabled:
+        """Ask for a lease. `origin` may be the whole URL."""
+        to = Destination(organization_id, origin_of(origin))
+        await self._write_down(to)
+        lease = Lease(secrets.token_hex(12), to)
+        answer = await store.admit(self._redis, to, job_id, lease.id, self.rules)
+        match answer:
+            case Later(after_ms, reason):
+                return Deferred(after_ms, reason)
+            case Never(reason, detail):
+                return Disabled(reason, _message(to, reason, detail))
+        return Admitted(lease)
+
+    async def settle(self, lease: Lease, outcome: Outcome, defer_ms: int = 0) -> None:
+        """Give a lease back. `success` and `failure` speak about the destination, `neutral` does
+        not (refused payload, our own fault); `gone` (410) disables it (WH-14). No other job
+        comes for `defer_ms` (Retry-After, WH-18). May be called twice."""
+        to = lease.destination
+        deed = Deed(
+            actor="credstream",
+            action="destination.disable",
+            target=to.id,
+            organization_id=to.organization_id,
+            parameters={"origin": to.origin, "outcome": outcome},
+        )
+        ended = Ended(outcome, defer_ms, deed.encode())
+        settled = await store.settle(self._redis, to, lease.id, ended, self.rules)
+        if settled.became:
+            level = logging.INFO if settled.became == "closed" else logging.WARNING
+            logger.log(level, "webhook destination %s %s: %s", to.id, settled.became, settled.why)
+
+    async def keys(self, organization_id: str, origin: str) -> list[str]:
+        """Signing keys (`whsec_`, `whsk_`), newest first; made when there are none yet.
+
+        Raises SealError when the ring of this process cannot open them.
+        """
+        return await self._signing.signing(organization_id, origin_of(origin))
+
+    async def _write_down(self, to: Destination) -> None:
+        now_s = time.monotonic()
+        if self._listed.get(to, -RELISTED_S) + RELISTED_S > now_s:
+            return
+        await store.write_down(self._redis, to, self.rules.forget_ms)
+        if len(self._listed) >= LISTED_MAX:
+            self._listed.clear()
+        self._listed[to] = now_s
+
+
+def _message(to: Destination, reason: str, detail: str) -> str:
+    if reason == "destination_disabled":
+        why = _WHY.get(detail, detail)
+        return f"{to.origin} is disabled: {why}. Enable it again, then retry the job."
+    return f"{to.origin} has been failing for as long as a delivery may wait for it."
+
+
+@asynccontextmanager
+async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]:
+    """Destinations for a processor. Raises KeyringError when this process has no ring."""
+    keyring = open_keyring(KeyringSettings(), resources.data_dir, production=resources.production)
+    shelf = store.SecretShelf(resources.redis)
+    signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
+    yield Destinations(resources.redis, signing, DestinationSettings().rules())
