@@ -4,6 +4,7 @@ Any number of relays may run: the callback's id is deterministic, so a second ad
 and only then is the entry forgotten.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -26,30 +27,42 @@ def callback_id(queue: str, owed: Owed) -> str:
     return f"cb-{queue}-{owed.job_id}-{owed.ending}"
 
 
-def callback_job(queue: str, owed: Owed) -> NewJob:
+def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
     """The webhooks job for an ending."""
     event = owed.to[owed.event]
-    if owed.event == "failed":
-        error = {key: owed.value.get(key) for key in ("reason", "code", "message")}
-        payload: dict[str, Any] = {
-            "event": event,
-            "queue": queue,
-            "jobId": owed.job_id,
-            "error": error,
-        }
-    elif isinstance(owed.value, dict):
-        payload = {"event": event, **owed.value}
-    else:
-        payload = {"event": event, "result": owed.value}
     data = {
         "url": owed.to["url"],
         "method": "POST",
-        "payload": payload,
+        "payload": callback_payload(spec, owed),
         "event": event,
         "organizationId": owed.to["organizationId"],
     }
-    options = JobOptions.model_construct(job_id=callback_id(queue, owed), remove_on_complete=KEPT)
+    job_id = callback_id(spec.name, owed)
+    options = JobOptions.model_construct(job_id=job_id, remove_on_complete=KEPT)
     return NewJob(event, data, options)
+
+
+def callback_payload(spec: QueueSpec, owed: Owed) -> dict[str, Any]:
+    """What is told about an ending; the order of members is the order on the wire.
+
+    It follows from the outbox entry alone, so that two relays write the same bytes.
+    """
+    told: dict[str, Any] = {"event": owed.to[owed.event]}
+    result = owed.value
+    if owed.event != "failed" and spec.callback_members is not None and isinstance(result, dict):
+        return told | {name: result[name] for name in spec.callback_members if name in result}
+    told |= {"queue": spec.name, "jobId": owed.job_id, "occurredAt": _moment(owed.entry)}
+    if owed.event == "failed":
+        return told | {"error": {key: result.get(key) for key in ("reason", "code", "message")}}
+    if isinstance(result, dict) and not result.keys() & told.keys():
+        return told | result
+    return told | {"result": result}
+
+
+def _moment(entry: bytes) -> str:
+    """When an ending was written down: its entry begins with the time, by the clock of Redis."""
+    moment = datetime.fromtimestamp(int(entry.split(b"-")[0]) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Relay:
@@ -66,7 +79,7 @@ class Relay:
         owed = await self._from.owed()
         jobs = []
         for item in owed:
-            job = callback_job(self._spec.name, item)
+            job = callback_job(self._spec, item)
             try:
                 self._check(job)
                 jobs.append(job)

@@ -63,6 +63,9 @@ class QueueSpec:
     """Bound on RetryLater: starts of one job that were not charged as attempts."""
     events: Callable[[Mapping[str, Any]], CallbackEvents] | None = None
     """Payload -> event names of its callbacks; None: `<queue>.completed` / `<queue>.failed`."""
+    callback_members: tuple[str, ...] | None = None
+    """The callback of a completed job is `event` and these members of its result, in this order,
+    and nothing else; None: what `consumers.relay` says of other queues."""
 
 
 @cache

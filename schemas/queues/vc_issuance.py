@@ -79,4 +79,5 @@ SPEC = QueueSpec(
     result=VcIssued,
     description="Issue Verifiable Credentials as signed JWTs",
     events=events,
+    callback_members=("credentialId", "vcJwt", "issuedAt"),
 )

@@ -1,7 +1,10 @@
 """The outbox relay: what a callback says, how many there are, and what becomes of a bad one."""
 
+from datetime import datetime
+from itertools import permutations
 from typing import Any
 
+import orjson
 import pytest
 from by_hand import Hand
 from ledger import ids
@@ -19,6 +22,11 @@ ISSUED = {
     "credentialId": "urn:uuid:1",
     "issuedAt": "2026-01-02T03:04:05Z",
 }
+AS_THE_SEED_SAYS = (
+    b'{"event":"vc.issued","credentialId":"urn:uuid:1","vcJwt":"eyJ.e30.sig",'
+    b'"issuedAt":"2026-01-02T03:04:05Z"}'
+)
+ENVELOPE = ("event", "queue", "jobId", "occurredAt")
 REQUEST = {
     "issuerDid": "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH",
     "subjectDid": "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH",
@@ -59,6 +67,10 @@ async def callback(redis: Redis) -> JobView:
     return only
 
 
+def without_time(job: JobView) -> dict[str, Any]:
+    return {name: told for name, told in job.data["payload"].items() if name != "occurredAt"}
+
+
 async def test_an_issued_credential_is_reported_exactly_as_the_seed_says(redis: Redis) -> None:
     job_id = await end(redis, ISSUANCE, REQUEST, result=ISSUED)
 
@@ -73,9 +85,20 @@ async def test_an_issued_credential_is_reported_exactly_as_the_seed_says(redis: 
         "organizationId": "org-1",
         "payload": {"event": "vc.issued", **ISSUED},
     }
-    assert set(job.data["payload"]) == {"event", "credentialId", "vcJwt", "issuedAt"}
+    assert orjson.dumps(job.data["payload"]) == AS_THE_SEED_SAYS
     assert job.opts["removeOnComplete"] == {"age": KEPT.age}
     assert KEPT.age >= 24 * 3600
+
+
+@pytest.mark.parametrize("order", list(permutations(ISSUED)))
+async def test_the_order_of_members_is_the_seeds_whatever_the_results_is(
+    redis: Redis, order: tuple[str, ...]
+) -> None:
+    """And a member that the result gains is not told."""
+    result = {name: ISSUED[name] for name in order} | {"credentialStatus": {"id": "x"}}
+    await end(redis, ISSUANCE, REQUEST, result=result)
+    await Relay(ISSUANCE, redis).pass_on()
+    assert orjson.dumps((await callback(redis)).data["payload"]) == AS_THE_SEED_SAYS
 
 
 async def test_a_failed_issuance_is_reported_with_its_error_and_nothing_of_the_payload(
@@ -83,7 +106,7 @@ async def test_a_failed_issuance_is_reported_with_its_error_and_nothing_of_the_p
 ) -> None:
     job_id = await end(redis, ISSUANCE, REQUEST, failed=True)
     await Relay(ISSUANCE, redis).pass_on()
-    assert (await callback(redis)).data["payload"] == {
+    assert without_time(await callback(redis)) == {
         "event": "vc.issuance.failed",
         "queue": "vc-issuance",
         "jobId": job_id,
@@ -97,22 +120,45 @@ async def test_a_failed_issuance_is_reported_with_its_error_and_nothing_of_the_p
 
 @pytest.mark.parametrize(
     ("result", "told"),
-    [({"n": 1}, {"n": 1}), ([1, 2], {"result": [1, 2]}), (None, {"result": None})],
+    [
+        ({"n": 1}, {"n": 1}),
+        ({}, {}),
+        ([1, 2], {"result": [1, 2]}),
+        (None, {"result": None}),
+        ("text", {"result": "text"}),
+        # Nothing of a result gets lost because the callback has a member of that name.
+        *(({name: 1, "n": 2}, {"result": {name: 1, "n": 2}}) for name in ENVELOPE),
+    ],
 )
 async def test_a_custom_queue_reports_whatever_its_result_is(
     redis: Redis, result: Any, told: dict[str, Any]
 ) -> None:
-    await end(redis, CUSTOM, {"callbackUrl": URL}, result=result)
+    job_id = await end(redis, CUSTOM, {"callbackUrl": URL}, result=result)
     await Relay(CUSTOM, redis).pass_on()
     job = await callback(redis)
-    assert job.data["payload"] == {"event": "chaos.completed", **told}
+    envelope = {"event": "chaos.completed", "queue": "chaos", "jobId": job_id}
+    assert without_time(job) == {**envelope, **told}
+    assert list(job.data["payload"])[:4] == list(ENVELOPE)
+
+
+async def test_the_time_of_an_event_is_that_of_its_ending_whoever_passes_it_on(
+    redis: Redis, raw: Any
+) -> None:
+    await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
+    ((entry, _),) = raw.xrange("cs:{chaos}:outbox")
+    await Relay(CUSTOM, redis).pass_on()
+    told = (await callback(redis)).data["payload"]["occurredAt"]
+    assert told.endswith("Z")
+    moment_ms = round(datetime.fromisoformat(told).timestamp() * 1000)
+    assert moment_ms == int(entry.split(b"-")[0])
 
 
 async def test_a_result_that_was_put_aside_is_reported_whole(redis: Redis) -> None:
     big = {"text": "x" * 40_000}
     await end(redis, CUSTOM, {"callbackUrl": URL}, result=big)
     await Relay(CUSTOM, redis).pass_on()
-    assert (await callback(redis)).data["payload"] == {"event": "chaos.completed", **big}
+    payload = (await callback(redis)).data["payload"]
+    assert (payload["event"], payload["text"]) == ("chaos.completed", big["text"])
 
 
 async def test_who_asked_for_no_callback_gets_none(redis: Redis) -> None:
