@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from credentials.edwards import to_montgomery
-from credentials.errors import CredentialError
+from credentials.errors import DidError
+from credentials.keys import PublicJwk
 
-PublicJwk = dict[str, str]
+__all__ = ["DidError", "PublicJwk", "decode", "document", "encode", "verification_method"]
+
 Relationship = Literal[
     "authentication",
     "assertionMethod",
@@ -50,10 +52,6 @@ _RSA = 0x1205
 _CODEC_OF = {name: code for code, name in _OKP.items()} | {
     name: code for code, (name, _) in _EC.items()
 }
-
-
-class DidError(CredentialError):
-    """A DID that cannot be resolved. `code` is the method's name for why."""
 
 
 def encode(jwk: PublicJwk) -> str:

@@ -16,11 +16,12 @@ from typing import Any, Self
 
 from joserfc import jwe
 from joserfc.errors import JoseError
-from joserfc.jwk import OctKey, OKPKey
+from joserfc.jwk import OctKey
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credentials.errors import CredentialError
+from credentials.keys import PrivateKey, load_private
 
 DEVELOPMENT_FILE = "development.keks"
 """Where a development server keeps the ring it made for itself, in its data directory."""
@@ -69,7 +70,7 @@ class Keyring:
             keks[kek_id] = _kek(kek_id, encoded)
         return cls(keks, next(iter(keks)))
 
-    def seal(self, key: OKPKey, key_id: str) -> str:
+    def seal(self, key: PrivateKey, key_id: str) -> str:
         """`key` as a compact JWE that opens only under the name `key_id`, a key's absolute URL."""
         plaintext = json.dumps(key.as_dict(private=True) | {"kid": key_id})
         header = {"alg": "A256GCMKW", "enc": "A256GCM", "kid": self.active, "cty": "jwk+json"}
@@ -77,7 +78,7 @@ class Keyring:
             header, plaintext, self._keks[self.active], algorithms=_ALGORITHMS
         )
 
-    def unseal(self, sealed: str, key_id: str) -> OKPKey:
+    def unseal(self, sealed: str, key_id: str) -> PrivateKey:
         """The private key sealed under the name `key_id`.
 
         Raises SealError `kek_unknown` when its KEK is not in the ring, else `key_unreadable`: it
@@ -85,7 +86,7 @@ class Keyring:
         """
         try:
             opened = jwe.decrypt_compact(sealed, self._kek_for, algorithms=_ALGORITHMS)
-            key = OKPKey.import_key(json.loads(opened.plaintext or b""))
+            key = load_private(json.loads(opened.plaintext or b""))
         except (JoseError, ValueError, TypeError, AttributeError):
             raise SealError(
                 "key_unreadable", "The stored key of this DID was changed or damaged."

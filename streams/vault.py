@@ -1,7 +1,9 @@
 """Sealed private keys, one record per DID. What is stored here is opaque: a JWE, never a key.
 
-The record of a DID is a hash: `org` its owner, `kid` the id of the key, `jwe` the sealed key. A
-string under the same prefix remembers for 30 days which DID an origin (a job) made.
+The record of a DID is a hash: `org` its owner, `kid` the id of the key that signs, and the sealed
+keys: `jwe` that of a DID with one key, `jwe:<key id>` each of one with several. `gone` is set when
+the DID was deactivated and its keys were destroyed. A string under the same prefix remembers for
+30 days which DID an origin (a job) made.
 """
 
 import hashlib
@@ -25,6 +27,22 @@ class SealedKey:
     kid: str
     """The absolute id of the key; the seal opens only under this name."""
     jwe: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchKey:
+    """A DID that is held here, but not with the key that was asked for."""
+
+    did: str
+    organization_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """A DID whose keys were destroyed when it was deactivated."""
+
+    did: str
+    organization_id: str
 
 
 def _origin_key(origin: tuple[str, ...]) -> str:
@@ -66,10 +84,21 @@ async def keep(redis: Redis, sealed: SealedKey) -> bool:
     return bool(reply[0] == b"OK")
 
 
-async def find(redis: Redis, did: str) -> SealedKey | None:
-    """The sealed key of a DID, or None when this installation holds none."""
+async def find(
+    redis: Redis, did: str, key_id: str | None = None
+) -> SealedKey | NoSuchKey | Emptied | None:
+    """A sealed key of a DID: the one that signs, or the one of this absolute id.
+
+    None when this installation knows nothing of the DID.
+    """
     key = keys.vault(did)
-    org, kid, jwe = await redis.command(b"HMGET", key, b"org", b"kid", b"jwe", key=key)
-    if org is None or kid is None or jwe is None:
+    flat = await redis.command(b"HGETALL", key, key=key)
+    record = dict(zip(flat[::2], flat[1::2], strict=True))
+    org, current = record.get(b"org", b"").decode(), record.get(b"kid", b"").decode()
+    if not org:
         return None
-    return SealedKey(did, org.decode(), kid.decode(), jwe.decode())
+    if b"gone" in record:
+        return Emptied(did, org)
+    kid = key_id or current
+    jwe = record.get(f"jwe:{kid}".encode()) or (record.get(b"jwe") if kid == current else None)
+    return NoSuchKey(did, org) if jwe is None else SealedKey(did, org, kid, jwe.decode())
