@@ -1,0 +1,68 @@
+"""From text to a statement that its signer really made, and that is in force: the part of
+verification that credentials, presentations, status lists and schemas have in common."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from credentials.envelopes import is_envelope, unwrap
+from credentials.reading import read
+from credentials.signatures import Resolve, authenticate
+from credentials.statements import Kind, Statement
+from credentials.strict_json import NotJson, load_object
+from credentials.token import Token, parse
+from credentials.verdict import Invalid
+from schemas.queues.vc_verification import MAX_TOKEN_CHARS
+
+Clock = Callable[[], float]
+"""Now, in seconds since 1970."""
+
+INLINE_CHARS = 16 * 1024
+"""Longer texts are parsed in a thread, so that the event loop is not held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads tokens and authenticates them."""
+
+    resolve: Resolve
+    clock: Clock
+    skew_s: float = 30
+
+    async def read(
+        self, text: str, kind: Kind, *, max_chars: int = MAX_TOKEN_CHARS
+    ) -> tuple[Token, Statement]:
+        """Everything that needs no network: parsing, type, data model, times. Believe nothing yet.
+
+        Raises Invalid.
+        """
+        if INLINE_CHARS < len(text) <= max_chars:
+            token, statement = await asyncio.to_thread(_read, text, kind, max_chars)
+        else:
+            token, statement = _read(text, kind, max_chars)
+        now_s = self.clock()
+        for window in statement.windows:
+            window.check(now_s, self.skew_s)
+        return token, statement
+
+    async def authentic(
+        self, text: str, kind: Kind = "credential", *, max_chars: int = MAX_TOKEN_CHARS
+    ) -> Statement:
+        """`read`, then the signature. Raises Invalid, CouldNotTell."""
+        token, statement = await self.read(text, kind, max_chars=max_chars)
+        await authenticate(token, statement, self.resolve)
+        return statement
+
+
+def _read(text: str, kind: Kind, max_chars: int) -> tuple[Token, Statement]:
+    if len(text) <= max_chars and is_envelope(text):
+        text = _unwrap(text, kind)
+    token = parse(text, max_chars=max_chars)
+    return token, read(token, kind)
+
+
+def _unwrap(text: str, kind: Kind) -> str:
+    try:
+        return unwrap(load_object(text.encode()), kind)
+    except (NotJson, UnicodeEncodeError):
+        raise Invalid("PARSING_ERROR", "This is neither a token nor JSON with one in it.") from None

@@ -1,0 +1,62 @@
+"""What a verification says, and the two ways in which one ends early."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from credentials.errors import CredentialError
+
+MAX_SENTENCE_CHARS = 400
+
+
+class Invalid(CredentialError):
+    """The token is not acceptable, now and later. `code` is stable and upper-case."""
+
+
+class CouldNotTell(Exception):
+    """Something that is needed could not be fetched now; later it may be there (A5).
+
+    `code` ends in `_RETRIEVAL_ERROR`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Valid, with what was said; or not, with why. Never both (A4)."""
+
+    valid: bool
+    issuer: str | None = None
+    """The DID whose key verified: of the issuer, or of the holder of a presentation."""
+    subject: str | None = None
+    claims: dict[str, Any] | None = None
+    """credentialSubject without its id."""
+    document: dict[str, Any] | None = None
+    """The credential or presentation in the form of the data model."""
+    credentials: tuple["Verdict", ...] = field(default=())
+    """Those in a presentation."""
+    code: str | None = None
+    sentence: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """`CODE: sentence`, or None."""
+        return None if self.code is None else f"{self.code}: {self.sentence}"
+
+    def result(self) -> dict[str, Any]:
+        """What a vc-verification job answers: no member without a value (A3)."""
+        named = {
+            "valid": self.valid,
+            "claims": self.claims,
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "error": self.error,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def invalid(error: CredentialError | CouldNotTell) -> Verdict:
+    """The verdict that `error` means."""
+    return Verdict(valid=False, code=error.code, sentence=str(error)[:MAX_SENTENCE_CHARS])
