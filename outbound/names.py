@@ -14,6 +14,9 @@ THREADS = 32
 """Lookups at once. getaddrinfo cannot be interrupted, so one that hangs holds a thread; with
 threads of their own, they hold up nothing but other lookups."""
 
+ADDRESSES_MAX = 32
+"""Of a name with more addresses, the rest is not looked at."""
+
 
 class Names(AbstractResolver):
     """The system's resolver."""
@@ -48,7 +51,7 @@ class Bounded(AbstractResolver):
             found = await self._inner.resolve(host, port, family)
         if not found:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
-        return found
+        return found[:ADDRESSES_MAX]
 
     async def close(self) -> None:
         await self._inner.close()

@@ -27,8 +27,3 @@ def admitted(url: str, settings: OutboundSettings) -> URL:
     if port is None or not settings.may_use_port(port):
         raise Blocked("URLs with this port are not called.", code="invalid_url")
     return parsed
-
-
-def origin(url: str) -> str:
-    """`scheme://host[:port]` in lower case, without a default port: what a destination is."""
-    return str(URL(url, encoded=True).origin()).lower()

@@ -226,7 +226,7 @@ async def test_certificates_that_do_not_hold_are_tls_errors(tmp_path: Path) -> N
 async def test_old_tls_and_plain_text_are_tls_errors(tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     old = certificates.server("127.0.0.1")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     async with receiver(reply(200), tls=old) as server, receiver(reply(200)) as plain:

@@ -66,7 +66,7 @@ def test_an_allowance_names_a_network_and_may_name_a_port(
     ["x", "10.0.0.0/33", "10.1.2.3/8", "localhost", "10.0.0.1:0", "10.0.0.1:70000", "[::1", ""],
 )
 def test_what_is_no_allowance_is_refused_at_start(text: str) -> None:
-    with pytest.raises(ValueError, match="not a network|port"):
+    with pytest.raises(ValueError, match=r"not a network|port"):
         parse_allowance(text)
 
 
@@ -79,8 +79,17 @@ def test_an_allowance_opens_its_network_on_its_port_only() -> None:
     assert some.refusal("::1", 9000) is not None
 
 
-@pytest.mark.parametrize("metadata", ["169.254.169.254", "169.254.170.2", "fd00:ec2::254",
-                                      "100.100.100.200", "192.0.0.192", "168.63.129.16"])  # fmt: skip
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "169.254.169.254",
+        "169.254.170.2",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+    ],
+)
 def test_metadata_is_opened_by_its_own_address_only(metadata: str) -> None:
     assert guard().refusal(metadata, 80) is not None
     wide = tuple(map(parse_allowance, ("0.0.0.0/0", "::/0", "169.254.0.0/16", "fd00:ec2::/64")))
