@@ -11,3 +11,4 @@ class QueueName(StrEnum):
     WEBHOOKS = "webhooks"
     EMAILS = "emails"
     DID_OPERATIONS = "did-operations"
+    STATUS_LISTS = "status-lists"

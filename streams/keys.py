@@ -86,16 +86,29 @@ class QueueKeys(Keys):
         return tuple(keys)
 
 
+VAULTS = "cs:vault:{*"
+"""The pattern that finds every record of the vault."""
+
+
 def vault(did: str) -> str:
     """The sealed private keys of one DID."""
     return f"cs:vault:{{{did}}}"
 
 
-def mail(organization_id: str) -> Keys:
-    """The suppression list of one organization. Its name may hold anything, braces too."""
-    tag = hashlib.sha256(organization_id.encode()).hexdigest()[:32]
+class DidKeys(Keys):
+    """A hosted DID: its record, what one change of it made, and its sealed keys, which lie in the
+    same slot because their tag is the same."""
+
+    def __init__(self, did: str, origin: str = "") -> None:
+        """`origin`: a hash of who asked for the change."""
+        super().__init__(f"cs:did:{{{did}}}", {"did": "", "made": f":made:{origin}"})
+        self.by_name = {**self.by_name, "vault": vault(did).encode()}
+
+
+def mail(tenant: str) -> Keys:
+    """The suppression list of one organization, by `streams.mail.tenant` of its id."""
     names = {"ends": "ends", "entries": "entries", "audit": "audit"}
-    return Keys(f"cs:mail:{{{tag}}}:", names)
+    return Keys(f"cs:mail:{{{tenant}}}:", names)
 
 
 def mail_links() -> Keys:
@@ -130,3 +143,31 @@ def destination(identifier: str) -> Keys:
 def destinations(organization_id: str) -> str:
     """The tenant's destinations: a zset origin -> when it was last written down (epoch ms)."""
     return f"cs:dests:{{{destination_id(organization_id, '')}}}"
+
+
+def all_events() -> Keys:
+    """The events of all queues in one stream, and how far each queue has been brought into it.
+    No queue is called `*`, so this slot is nobody else's."""
+    return Keys("cs:{*}:", {"events": "events", "cursors": "cursors"})
+
+
+def status_list(pool: str, name: str = "", revocation: str = "") -> Keys:
+    """An issuer's pool of status lists, and in it one list; `revoked` is the bits of another one,
+    that of revocations."""
+    names = {
+        "pool": "pool",
+        "lists": "lists",
+        "audit": "audit",
+        "list": name,
+        "used": f"{name}:used",
+        "bits": f"{name}:bits",
+        "signed": f"{name}:signed",
+        "revoked": f"{revocation or name}:bits",
+    }
+    return Keys(f"cs:status:{{{pool}}}:", names)
+
+
+def credential(identifier: str) -> Keys:
+    """Where the status of one credential lies. Its id, a URL of any length, is hashed."""
+    digest = hashlib.sha256(identifier.encode()).hexdigest()[:32]
+    return Keys(f"cs:credential:{digest}", {"credential": ""})
