@@ -39,6 +39,7 @@ def tell(error: Exception) -> Told:
     from pydantic_settings import SettingsError
 
     from consumers.discovery import NoProcessor
+    from credentials.contexts import ContextsError
     from credentials.keyring import KeyringError
     from credstream.api import Refused, Unreachable
     from credstream.datadir import DataDirError
@@ -59,7 +60,7 @@ def tell(error: Exception) -> Told:
             return WrongUsage(_invalid(error))
         case SettingsError():
             return WrongUsage(f"A setting cannot be read: {error}.")
-        case NoProcessor() | KeyringError():
+        case NoProcessor() | KeyringError() | ContextsError():
             return WrongUsage(str(error))
         case OSError(errno=errno.EADDRINUSE):
             return Told(f"The address is taken by another program: {error.strerror}.")
