@@ -46,7 +46,7 @@ def job_id(list_id: str, version: int) -> str:
 
 def events(_payload: Mapping[str, Any]) -> CallbackEvents:
     """The callback events of a publication."""
-    return CallbackEvents(completed="status-list.published", failed="status-list.failed")
+    return CallbackEvents(completed="statuslist.published", failed="statuslist.failed")
 
 
 SPEC = QueueSpec(
