@@ -40,6 +40,9 @@ class Fault:
 class Refusal(Exception):
     """A request the gateway itself turns down; its text is for the client."""
 
+    kind: "Kind | None" = None
+    """How it is told. None: as KINDS says."""
+
     def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
         self.faults = faults
@@ -71,6 +74,18 @@ class QueueNotFound(Refusal):
 
 class JobNotFound(Refusal):
     """No such job in this queue."""
+
+
+class OtherOrganization(Refusal):
+    """A tenant that names another one."""
+
+
+class DestinationNotFound(Refusal):
+    """No such destination of webhooks, or another tenant's."""
+
+
+class KeysUnavailable(Refusal):
+    """Signing keys of webhooks cannot be opened here."""
 
 
 class SlowBody(Refusal):
@@ -128,8 +143,10 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
         ),
         ForeignHost: Kind(403, "host_not_allowed", "This Host is not served"),
         CrossSite: Kind(403, "cross_site", "Cross-site requests are refused"),
+        OtherOrganization: Kind(403, "other_organization", "This is another organization's"),
         QueueNotFound: Kind(404, "queue_not_found", "There is no such queue"),
         JobNotFound: Kind(404, "job_not_found", "There is no such job"),
+        DestinationNotFound: Kind(404, "destination_not_found", "There is no such destination"),
         engine.NotFound: Kind(
             404, "job_not_found", "There is no such job", "The queue holds no job with this id."
         ),
@@ -159,6 +176,7 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
         InvalidJob: Kind(422, "invalid_job", "The job does not fit"),
         InvalidRequest: Kind(422, "invalid_request", "The request does not fit"),
         NotReady: Kind(503, "not_ready", "Not ready"),
+        KeysUnavailable: Kind(503, "keys_unavailable", "The signing keys cannot be opened here"),
         engine.Refused: Kind(
             500,
             "internal_error",
@@ -195,6 +213,8 @@ UNEXPECTED = Kind(
 
 def kind_of(error: BaseException) -> Kind:
     """The entry of the nearest class; HTTP errors without one are told by their status."""
+    if isinstance(error, Refusal) and error.kind is not None:
+        return error.kind
     for cls in type(error).__mro__:
         if cls in KINDS:
             return KINDS[cls]
