@@ -36,6 +36,7 @@ KEYS = QueueKeys(SPEC.name)
 CALLS = (
     *("add", "forward", "claim", "claim one", "clean completed", "clean failed"),
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
+    *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
     *("refuse", "renew", "sweep"),
     *(f"page {state}" for state in ("completed", "failed", "delayed", "waiting", "active")),

@@ -179,8 +179,12 @@ async def commands(made: Populated) -> dict[str, Command]:
         "reclaim poison": _reclaim(made, max_stalls=1),
         "refuse": store.command("refuse", id="cb-refused", body=b"{}", message=b'"no"'),
         "renew": store.command("renew", stray, worker="by-hand", stray_ms=0),
+        "since": store.command("since", after="0-1", most=10),
         "sweep": store.command("sweep", silent_ms=0, idle_ms=0, interval_ms=1_000),
     }
+    many = [*held, *(f"{place}-plain" for place in ("done", "dead", "wait")), "far", "nobody"]
+    for detail in ("state", "result", "data"):
+        calls[f"outcomes {detail}"] = store.command("outcomes", many, detail=detail)
     for state in ("completed", "failed", "delayed", "waiting", "active"):
         calls[f"page {state}"] = store.command("page", state=state, cursor="", skip=1, take=3)
     for kind in ("complete", "retry", "fail", "release"):
