@@ -15,6 +15,7 @@ import streams
 from consumers.custody import Custody
 from consumers.processor import Reject
 from consumers.processors import did_operations, vc_issuance
+from consumers.status_lists import StatusLists
 from credentials import did_key
 from credentials.keyring import Keyring
 from schemas.spec import catalog
@@ -57,9 +58,15 @@ class Desk:
         claim.job = await claims.payload(claim.job)
         return claim
 
+    def state(self, queue: str) -> Any:
+        """What the queue's processor opens."""
+        if queue != "vc-issuance":
+            return self.custody
+        return vc_issuance.Issuance(self.custody, StatusLists(self.redis, self.custody))
+
     async def run(self, job: streams.Job) -> dict[str, Any]:
         """What the processor answers; raises what it raises."""
-        context: Any = SimpleNamespace(state=self.custody)
+        context: Any = SimpleNamespace(state=self.state(job.queue))
         answer: dict[str, Any] = await HANDLERS[job.queue](job, context)
         result = catalog()[job.queue].result
         assert result is not None

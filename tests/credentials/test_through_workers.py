@@ -10,7 +10,6 @@ import pytest
 
 import streams
 from consumers import Worker
-from consumers.custody import Custody, open_custody
 from consumers.processor import Processor, Resources
 from consumers.processors import did_operations, vc_issuance
 
@@ -37,13 +36,12 @@ class Office:
 async def office(redis: streams.Redis, tmp_path: Path) -> AsyncIterator[Office]:
     office = Office(redis)
     async with AsyncExitStack() as stack:
-        custody: Custody = await stack.enter_async_context(
-            open_custody(Resources(redis, data_dir=tmp_path))
-        )
+        resources = Resources(redis, data_dir=tmp_path)
         for module in (did_operations, vc_issuance):
             processor: Processor = module.PROCESSOR
             worker = Worker(processor, redis=redis)
-            worker.state = custody
+            assert processor.open is not None
+            worker.state = await stack.enter_async_context(processor.open(resources))
             worker.on("completed", office.listen).on("failed", office.listen)
             await stack.enter_async_context(worker)
         yield office
