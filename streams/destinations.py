@@ -111,7 +111,7 @@ class Known:
     running: int
     numbers: Mapping[str, int]
     """success, failure, neutral, gone, deferred, openings; last_*, seen, until, not_before (epoch
-    ms); limit, rate_max, rate_ms; window_success, window_failure; those that are known."""
+    ms); limit, rate_max, rate_ms; those that are known."""
 
 
 async def admit(
@@ -143,13 +143,7 @@ async def admit(
     return Granted()
 
 
-async def settle(
-    redis: Redis,
-    to: Destination,
-    lease: str,
-    ended: Ended,
-    rules: Rules,
-) -> Settled:
+async def settle(redis: Redis, to: Destination, lease: str, ended: Ended, rules: Rules) -> Settled:
     """Free a lease and count its outcome. Safe to send again."""
     reply = await change(
         redis,
@@ -174,13 +168,11 @@ async def write_down(redis: Redis, to: Destination, forget_ms: int) -> None:
     """Enter a destination into its organization's list; some of the forgotten ones leave it."""
     key = keys.destinations(to.organization_id)
     now_ms = await clock_ms(redis, to.keys)
+    oldest = f"({now_ms - forget_ms}"
     _, old = await redis.run(
         key,
         (b"ZADD", key, b"GT", now_ms, to.origin),
-        (
-            *(b"ZRANGEBYSCORE", key, b"-inf", f"({now_ms - forget_ms}"),
-            *(b"LIMIT", 0, _STALE_A_CALL),
-        ),
+        (b"ZRANGEBYSCORE", key, b"-inf", oldest, b"LIMIT", 0, _STALE_A_CALL),
     )
     for origin in old:
         about = Destination(to.organization_id, origin.decode()).keys["about"]
@@ -202,11 +194,10 @@ async def find(redis: Redis, identifier: str) -> Known | None:
     """One destination by its id."""
     at = keys.destination(identifier)
     now_ms = await clock_ms(redis, at)
-    flat, running, counted = await redis.run(
+    flat, running = await redis.run(
         at.prefix,
         (b"HGETALL", at["about"]),
         (b"ZCOUNT", at["leases"], f"({now_ms}", b"+inf"),
-        (b"HGETALL", at["window"]),
     )
     about = _pairs(flat)
     if "origin" not in about:
@@ -218,18 +209,11 @@ async def find(redis: Redis, identifier: str) -> Known | None:
     for internal in ("probe", "pace", "mean", "kept"):
         about.pop(internal, None)
     numbers = {name: int(value) for name, value in about.items()}
-    return Known(to, state, reason, running, numbers | _window(_pairs(counted)))
+    return Known(to, state, reason, running, numbers)
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:
     return {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _window(counted: Mapping[str, str]) -> dict[str, int]:
-    def total(sign: str) -> int:
-        return sum(int(count) for field, count in counted.items() if field.endswith(sign))
-
-    return {"window_success": total("+"), "window_failure": total("-")}
 
 
 async def history(redis: Redis, identifier: str) -> list[dict[str, Any]]:
@@ -270,6 +254,11 @@ async def limit(
         forget_ms=FORGET_MS,
     )
     return bool(reply[0] != b"MISSING")
+
+
+async def record(redis: Redis, at: keys.Keys, who: bytes) -> None:
+    """A deed that has no single script: it is written down before its first effect."""
+    await redis.command(b"XADD", at["audit"], b"*", b"a", who, key=at.prefix)
 
 
 async def clock_ms(redis: Redis, at: keys.Keys) -> int:

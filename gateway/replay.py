@@ -1,0 +1,133 @@
+"""Failed webhooks are sent again, many at once: those of a time, of a destination (WH-22).
+
+The jobs themselves are revived, so each keeps its webhook-id and its bytes, with a new budget of
+attempts. One by one it is `POST /queue/webhooks/job/{id}/retry`.
+"""
+
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from gateway import faults
+from gateway.body import EMPTY, read_json
+from gateway.errors import InvalidRequest
+from gateway.keys import DIRECTORY, REDIS
+from gateway.principal import Scope, principal_of
+from gateway.routes import Route
+from gateway.shapes import envelope
+from gateway.tenancy import deed, organization_of
+from schemas.fields import OrganizationId
+from schemas.job import Integer, JobView, State, Wire
+from schemas.origins import Origin, origin_of
+from streams import Queue
+from streams import destinations as store
+from streams.errors import NotFound, WrongState
+
+WEBHOOKS = "webhooks"
+LOOKED_AT_MAX = 10_000
+HOP = 250
+JOBS_MAX = 1_000
+MOMENT_MAX = 2**53
+
+
+class Replay(Wire):
+    """Which failed deliveries. Times are epoch ms, both ends included."""
+
+    since: Annotated[Integer, Field(ge=0, le=MOMENT_MAX)]
+    until: Annotated[Integer, Field(ge=0, le=MOMENT_MAX)] | None = None
+    """Absent: up to now."""
+    origin: Origin | None = None
+    """Any URL of the destination; absent: all destinations."""
+    organization_id: OrganizationId | None = None
+    """The platform may leave it out: every organization."""
+    dry_run: bool = False
+    """Say what would be sent, and send nothing."""
+    limit: Annotated[Integer, Field(ge=1, le=JOBS_MAX)] = 100
+
+    @field_validator("until")
+    @classmethod
+    def _after_since(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value < info.data.get("since", 0):
+            raise ValueError("must not lie before since")
+        return value
+
+
+async def replay(request: web.Request) -> web.Response:
+    """POST /webhooks/replay: failed deliveries of a time and destination run again.
+
+    The oldest of those found go first, at most `limit`; `more` says that there are others.
+    """
+    body = await read_json(request)
+    try:
+        wanted = Replay.model_validate({} if body is EMPTY else body)
+    except ValidationError as error:
+        found = faults.of_model(error, body)
+        raise InvalidRequest("Nothing was sent; `errors` says what does not fit.", found) from None
+    organization_id = wanted.organization_id
+    if not principal_of(request).is_platform or organization_id is not None:
+        organization_id = organization_of(request, organization_id)
+    queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
+    matching, seen_all = await _find(queue, wanted, organization_id)
+    chosen = matching[: wanted.limit]
+    sent: list[str] = []
+    if chosen and not wanted.dry_run:
+        parameters = wanted.model_dump(by_alias=True, exclude_none=True) | {"jobs": len(chosen)}
+        who = deed(request, "webhook.replay", WEBHOOKS, organization_id, parameters)
+        await store.record(request.app[REDIS], queue.store.keys, who)
+        sent = [job_id for job_id in chosen if await _revive(queue, job_id)]
+    return envelope(_answer(wanted, chosen, sent, more=len(matching) > len(chosen) or not seen_all))
+
+
+def _answer(wanted: Replay, chosen: list[str], sent: list[str], *, more: bool) -> dict[str, Any]:
+    return {
+        "dryRun": wanted.dry_run,
+        "matched": len(chosen),
+        "replayed": len(sent),
+        "jobs": chosen if wanted.dry_run else sent,
+        "more": more,
+    }
+
+
+async def _find(
+    queue: Queue, wanted: Replay, organization_id: str | None
+) -> tuple[list[str], bool]:
+    """Ids of failed jobs that match, oldest first, among the newest 10,000; and whether those
+    were all."""
+    found: dict[str, None] = {}
+    for start in range(0, LOOKED_AT_MAX, HOP):
+        page = await queue.page(State.FAILED, start, start + HOP - 1)
+        found |= dict.fromkeys(job.id for job in page if _matches(job, wanted, organization_id))
+        too_old = bool(page) and (page[-1].finished_on or 0) < wanted.since
+        if len(page) < HOP or too_old:
+            return list(reversed(found)), True
+    return list(reversed(found)), False
+
+
+def _matches(job: JobView, wanted: Replay, organization_id: str | None) -> bool:
+    ended, data = job.finished_on or 0, job.data
+    if ended < wanted.since or (wanted.until is not None and ended > wanted.until):
+        return False
+    if not isinstance(data, dict):
+        return False
+    if organization_id is not None and data.get("organizationId") != organization_id:
+        return False
+    return wanted.origin is None or _origin(data.get("url")) == wanted.origin
+
+
+def _origin(url: Any) -> str | None:
+    try:
+        return origin_of(str(url))
+    except ValueError:
+        return None
+
+
+async def _revive(queue: Queue, job_id: str) -> bool:
+    try:
+        await queue.revive(job_id)
+    except (NotFound, WrongState):  # somebody else was faster
+        return False
+    return True
+
+
+ROUTES = (Route("POST", "/webhooks/replay", replay, Scope.OPERATE, body=Replay),)

@@ -1,0 +1,168 @@
+"""Signing keys of webhooks: shown to the admins they belong to, and rotated (WH-6, WH-7).
+
+The keys lie sealed. Opening and making them takes the ring of key-encryption keys that workers
+have; a gateway that was not given one says so, and everything else of it works.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from credentials.errors import CredentialError
+from credentials.keyring import KeyringError, KeyringSettings, open_keyring
+from credentials.webhook_secrets import (
+    Contended,
+    SealedSecret,
+    WebhookSecrets,
+    WebhookSecretSettings,
+    alive,
+    parse,
+)
+from gateway import faults
+from gateway.body import EMPTY, read_json
+from gateway.errors import BadQuery, Fault, InvalidRequest, KeysUnavailable
+from gateway.keys import REDIS
+from gateway.principal import Scope
+from gateway.routes import Route
+from gateway.shapes import envelope
+from gateway.tenancy import deed, organization_of
+from schemas.fields import OrganizationId
+from schemas.job import Wire
+from schemas.origins import Origin
+from streams import destinations as store
+from streams.destinations import Destination
+
+
+class RingSettings(BaseSettings):
+    """Where a development ring lies, as for workers: DATA_DIR and APP_ENV."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    data_dir: Path | None = None
+    app_env: str = "development"
+
+
+class Whose(Wire):
+    """Which keys: an organization's, or those of one destination of it."""
+
+    organization_id: OrganizationId | None = None
+    """Only for principals of the platform, who must name it."""
+    origin: Origin | None = None
+    """Any URL of the destination; absent: the keys for all destinations without their own."""
+
+
+class Rotation(Whose):
+    """The keys to be renewed, and what kind the new one is."""
+
+    kind: Literal["hmac", "ed25519"] = "hmac"
+
+
+async def show(request: web.Request) -> web.Response:
+    """GET /webhooks/secret?organizationId=&origin=: the keys that sign now, newest first."""
+    whose, organization_id = _whose(request)
+    origin = whose.origin or ""
+    opened = _open(request)
+    at = Destination(organization_id, origin)
+    who = deed(request, "webhook.secret.read", at.id, organization_id, {"origin": origin})
+    try:
+        ring = await opened.ring(organization_id, origin)
+        rows = [_row(one) | {"secret": opened.reveal(organization_id, one)} for one in ring]
+    except (CredentialError, Contended) as error:
+        raise KeysUnavailable(str(error)) from None
+    await store.record(request.app[REDIS], at.keys, who)
+    return envelope(_answer(organization_id, whose.origin, rows))
+
+
+async def rotate(request: web.Request) -> web.Response:
+    """POST /webhooks/secret/rotate: a new key signs; the old one signs beside it for a while."""
+    body = await read_json(request)
+    try:
+        wanted = Rotation.model_validate({} if body is EMPTY else body)
+    except ValidationError as error:
+        found = faults.of_model(error, body)
+        raise InvalidRequest(
+            "No key was changed; `errors` says what does not fit.", found
+        ) from None
+    organization_id = organization_of(request, wanted.organization_id)
+    origin = wanted.origin or ""
+    opened = _open(request)
+    target = Destination(organization_id, origin).id
+    parameters = {"origin": origin, "kind": wanted.kind}
+    who = deed(request, "webhook.secret.rotate", target, organization_id, parameters)
+    try:
+        fresh = await opened.rotate(organization_id, origin, wanted.kind, who)
+        row = _row(fresh) | {"secret": opened.reveal(organization_id, fresh)}
+    except (CredentialError, Contended) as error:
+        raise KeysUnavailable(str(error)) from None
+    return envelope(_answer(organization_id, wanted.origin, [row]))
+
+
+async def public(request: web.Request) -> web.Response:
+    """GET /webhooks/public-keys?organizationId=&origin=: whpk_ keys that verify v1a signatures."""
+    whose, organization_id = _whose(request)
+    shelf = store.SecretShelf(request.app[REDIS])
+    rows: list[dict[str, Any]] = []
+    for place in dict.fromkeys((whose.origin or "", "")):
+        _, text = await shelf.load(organization_id, place)
+        if text is not None:
+            now_ms = await shelf.now_ms(organization_id, place)
+            ring = alive(parse(text), now_ms, WebhookSecretSettings().overlap_ms)
+            rows = [_row(one) for one in ring if one.public is not None]
+            break
+    return envelope(_answer(organization_id, whose.origin, rows))
+
+
+def _whose(request: web.Request) -> tuple[Whose, str]:
+    query = request.query
+    for name in query:
+        if name not in ("organizationId", "origin") or len(query.getall(name)) > 1:
+            detail = "The parameters are organizationId, origin, each at most once."
+            raise BadQuery(detail, [Fault(faults.pointer([name]), detail)])
+    try:
+        whose = Whose.model_validate(dict(query))
+    except ValidationError as error:
+        raise BadQuery(
+            "`errors` says which parameter does not fit.", faults.of_model(error, dict(query))
+        ) from None
+    return whose, organization_of(request, whose.organization_id)
+
+
+def _open(request: web.Request) -> WebhookSecrets:
+    """The rings of webhook keys. Raises KeysUnavailable when this gateway cannot open them."""
+    settings = RingSettings()
+    try:
+        keyring = open_keyring(
+            KeyringSettings(), settings.data_dir, production=settings.app_env == "production"
+        )
+    except KeyringError:
+        raise KeysUnavailable(
+            "This gateway has no ring of key-encryption keys, so it cannot open or make signing "
+            "keys. Give it the CREDSTREAM_KEKS (or CREDSTREAM_KEKS_FILE) of the workers; "
+            "deliveries go on meanwhile."
+        ) from None
+    shelf = store.SecretShelf(request.app[REDIS])
+    return WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
+
+
+def _row(one: SealedSecret) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "public": one.public,
+        "createdAt": one.created,
+        "replacedAt": one.replaced,
+    }
+
+
+def _answer(organization_id: str, origin: str | None, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"organizationId": organization_id, "origin": origin, "keys": rows}
+
+
+ROUTES = (
+    Route("GET", "/webhooks/secret", show, Scope.ADMIN),
+    Route("POST", "/webhooks/secret/rotate", rotate, Scope.ADMIN, body=Rotation),
+    Route("GET", "/webhooks/public-keys", public, Scope.READ),
+)
