@@ -4,14 +4,22 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, StringConstraints
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from schemas.fields import JsonObject, OrganizationId, Payload, WebUrl
-from schemas.job import Backoff, JobOptions
+from schemas.job import Backoff, Integer, JobOptions
 from schemas.spec import CallbackEvents, QueueSpec
 
 MAX_HEADERS = 32
 MAX_HEADER_VALUE_CHARS = 4_096
+MAX_BODY_BYTES = 256 * 1024
+TOO_LARGE = "payload_too_large"
+"""The type of the validation error that is a 413 rather than a 422."""
+DEFERRALS_MAX = 1_000_000
+"""A destination that is down or busy puts its deliveries off, again and again, for up to a day."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE = re.compile(r"[ -~]*")
@@ -43,6 +51,17 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _sendable(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(orjson.dumps(value))
+    if size > MAX_BODY_BYTES:
+        raise PydanticCustomError(
+            TOO_LARGE,
+            "has {size} bytes as JSON; at most {most} are sent, and under 20000 is better",
+            {"size": size, "most": MAX_BODY_BYTES},
+        )
+    return value
+
+
 class Webhook(Payload):
     """What a webhooks job carries. The body of the request is `payload` as JSON; GET has none."""
 
@@ -51,11 +70,31 @@ class Webhook(Payload):
     headers: Annotated[dict[str, str], AfterValidator(_headers)] | None = None
     """At most 32, names unique whatever their case, values printable ASCII; none that frame the
     request, name its sender or sign it."""
-    payload: JsonObject
+    payload: Annotated[JsonObject, AfterValidator(_sendable)]
+    """At most 256 KiB as JSON."""
     event: Annotated[
         str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")
     ]
     organization_id: OrganizationId
+    timeout_ms: Annotated[Integer, Field(ge=1_000, le=60_000)] | None = None
+    """For one attempt, from DNS to the last byte that is read; None: the installation's."""
+    retry_on_4xx: Annotated[bool, Field(alias="retryOn4xx", strict=True)] = False
+    """Try again after every 4xx but 410, as other senders do."""
+
+
+class Delivered(BaseModel):
+    """The result of a delivery."""
+
+    model_config = ConfigDict(alias_generator=to_camel)
+
+    status: int
+    """2xx."""
+    attempts: int
+    """Attempts it took, this one included."""
+    duration_ms: int
+    """Of the last attempt."""
+    webhook_id: str
+    """What the receiver saw as `webhook-id`."""
 
 
 def events(_payload: Mapping[str, Any]) -> CallbackEvents:
@@ -66,8 +105,10 @@ def events(_payload: Mapping[str, Any]) -> CallbackEvents:
 SPEC = QueueSpec(
     name="webhooks",
     payload=Webhook,
+    result=Delivered,
     description="Deliver webhooks",
     # Jitter keeps a receiver that comes back from being hit by all of its deliveries at once.
     defaults=JobOptions(attempts=3, backoff=Backoff(type="exponential", delay=2_000, jitter=0.2)),
+    max_starts=DEFERRALS_MAX,
     events=events,
 )

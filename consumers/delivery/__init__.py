@@ -1,0 +1,1 @@
+"""One delivery of a webhook: signed, sent once, judged and written down."""
