@@ -21,10 +21,9 @@ from credentials.errors import CredentialError
 from credentials.settings import CredentialSettings
 from credentials.signer import sign
 from schemas.queues.status_lists import SPEC, job_id, publication
-from schemas.status import Frame, Owner, Place, Purpose, digest, is_list_id
+from schemas.status import PATH, Frame, Owner, Place, Purpose, digest, is_list_id, list_url
 from streams import Queue, Redis, status
 
-PATH = "/status-lists/"
 CONTEXT = "https://www.w3.org/ns/credentials/v2"
 
 
@@ -133,7 +132,7 @@ class StatusLists:
 
 def entry(purpose: Purpose, state: status.State) -> dict[str, Any]:
     """A credential's entry (I1). Its id is not the list's URL."""
-    url = f"{state.base_url}{PATH}{state.place.list_id}"
+    url = list_url(state.base_url, state.place.list_id)
     return {
         "id": f"{url}#{state.place.index}",
         "type": "BitstringStatusListEntry",
@@ -149,7 +148,7 @@ def list_credential(found: status.Snapshot, list_id: str, ttl_ms: int) -> dict[s
     It has no end: a list that nobody could sign anew in time would take every credential of its
     issuer along. `ttl` says how fresh a copy must be.
     """
-    url = f"{found.base_url}{PATH}{list_id}"
+    url = list_url(found.base_url, list_id)
     issuer = found.owner.issuer_did
     changed = datetime.fromtimestamp(found.changed_s, UTC)
     return {

@@ -20,6 +20,8 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 LIST_ID = r"[a-z2-7]{26}-[a-z2-7]{13}"
 ListId = Annotated[str, StringConstraints(strict=True, pattern=rf"^{LIST_ID}\z")]
 POOL_CHARS = 26
+PATH = "/status-lists/"
+"""Where lists are served, below the address of the gateway."""
 
 _LIST_ID = re.compile(LIST_ID)
 
@@ -27,6 +29,11 @@ _LIST_ID = re.compile(LIST_ID)
 def is_list_id(text: str) -> bool:
     """Whether `text` has the shape of a list's id."""
     return _LIST_ID.fullmatch(text) is not None
+
+
+def list_url(base_url: str, list_id: str) -> str:
+    """Where a list is served: the `statusListCredential` of its entries."""
+    return f"{base_url}{PATH}{list_id}"
 
 
 def fresh_name() -> str:

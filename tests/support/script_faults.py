@@ -39,6 +39,7 @@ READS = {
     *("TIME", "XLEN", "XRANGE", "XREVRANGE", "XPENDING", "XINFO"),
     *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS"),
     *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
+    *("GET", "GETBIT", "SCARD"),
 }
 """Every other command counts as a write."""
 TYPES = {"X": "stream", "H": "hash", "Z": "zset", "L": "list", "R": "list"}

@@ -1,0 +1,238 @@
+"""The status of issued credentials, for operators, and the signed status lists, for the world.
+
+A change is certain to be published. Before the bit is flipped a job is queued that will look at
+the list when no flip of this request is accepted any more; after it, a second job publishes the
+list at once. Whoever dies in between leaves the first one behind.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import Field, StringConstraints, ValidationError
+
+from gateway import faults
+from gateway.body import EMPTY, read_json
+from gateway.errors import InvalidRequest, Kind, Refusal
+from gateway.keys import DIRECTORY, REDIS
+from gateway.principal import Scope, principal_of
+from gateway.routes import Handler, Route
+from gateway.shapes import envelope
+from gateway.tenancy import deed
+from schemas.job import Wire
+from schemas.queues.status_lists import NAME, job_id, publication
+from schemas.status import Purpose, list_url
+from streams import Queue, status
+from streams.errors import Unavailable
+
+SLOT_MS = 10_000
+"""Changes of one list within this time share the job that looks after them."""
+MARGIN_MS = 10_000
+"""How long after its slot a flip is still accepted, and how long after that the job looks."""
+ATTEMPTS = 3
+MAX_ID_CHARS = 2_048
+
+_REVOKE: tuple[Purpose, bool] = ("revocation", True)
+_UNREVOKE: tuple[Purpose, bool] = ("revocation", False)
+_SUSPEND: tuple[Purpose, bool] = ("suspension", True)
+_UNSUSPEND: tuple[Purpose, bool] = ("suspension", False)
+
+
+States = Mapping[Purpose, status.State]
+
+
+class CredentialNotFound(Refusal):
+    """No credential of this id has a status here, or it is another tenant's."""
+
+    kind = Kind(404, "credential_not_found", "There is no such credential")
+
+
+class StatusListNotFound(Refusal):
+    """No such status list."""
+
+    kind = Kind(404, "status_list_not_found", "There is no such status list")
+
+
+class Irreversible(Refusal):
+    """The credential is revoked, for good."""
+
+    kind = Kind(409, "credential_revoked", "A revocation is final")
+
+
+class NoSuchEntry(Refusal):
+    """The credential was issued without a status of this purpose."""
+
+    kind = Kind(409, "no_such_status", "The credential has no such status")
+
+
+class StatusChange(Wire):
+    """The optional body of a change."""
+
+    reason: Annotated[str, StringConstraints(strict=True), Field(max_length=256)] | None = None
+    """For the audit record; nobody else sees it."""
+
+
+async def revoke(request: web.Request) -> web.Response:
+    """POST /credentials/{id}/revoke: invalid from now on, for good."""
+    return await _change(request, "revoke", _REVOKE)
+
+
+async def unrevoke(request: web.Request) -> web.Response:
+    """POST /credentials/{id}/unrevoke: always refused, a revocation is final (409)."""
+    return await _change(request, "unrevoke", _UNREVOKE)
+
+
+async def suspend(request: web.Request) -> web.Response:
+    """POST /credentials/{id}/suspend: invalid until it is unsuspended."""
+    return await _change(request, "suspend", _SUSPEND)
+
+
+async def unsuspend(request: web.Request) -> web.Response:
+    """POST /credentials/{id}/unsuspend: valid again, unless it was revoked (409)."""
+    return await _change(request, "unsuspend", _UNSUSPEND)
+
+
+async def show(request: web.Request) -> web.Response:
+    """GET /credentials/{id}/status: revoked, suspended, and where verifiers read it."""
+    _, states = await _credential(request)
+    return envelope(_shown(request.match_info["id"], states))
+
+
+async def status_list(request: web.Request) -> web.Response:
+    """GET /status-lists/{id}: the signed list, a BitstringStatusListCredential as vc+jwt."""
+    signed = await status.served(request.app[REDIS], request.match_info["id"])
+    if signed is None:
+        raise StatusListNotFound("No status list has this id.")
+    known = request.if_none_match or ()
+    same = any(tag.value in (str(signed.version), "*") for tag in known)
+    response = (
+        web.Response(status=304)
+        if same
+        else web.Response(body=signed.token.encode(), content_type="application/vc+jwt")
+    )
+    response.etag = str(signed.version)
+    response.headers["Cache-Control"] = f"public, max-age={signed.ttl_ms // 1_000}"
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
+
+
+async def change(
+    queue: Queue,
+    record: status.Record,
+    wanted: tuple[Purpose, bool],
+    organization_id: str,
+    who: bytes,
+) -> status.Flipped:
+    """Flip a bit of an organization's list and see to it that it is published. Safe to call again.
+
+    `queue` is that of status lists. Raises Unavailable; then the bit may have been flipped, and if
+    so its list will be published.
+    """
+    list_id = record.places[wanted[0]].list_id
+    for _ in range(ATTEMPTS):
+        until_ms = await _look_later(queue, record, list_id, organization_id)
+        flipped = await status.flip(queue.redis, record, wanted, until_ms=until_ms, who=who)
+        if flipped.word != "LATE":
+            break
+    else:
+        raise Unavailable("the storage answers too slowly to change a status")
+    if flipped.published < flipped.version:
+        data = publication(list_id, organization_id, flipped.version)
+        await queue.add("publish", data, job_id=job_id(list_id, flipped.version))
+    return flipped
+
+
+async def _look_later(
+    queue: Queue, record: status.Record, list_id: str, organization_id: str
+) -> int:
+    """Queue the job that looks at the list; answers until when a flip may count on it.
+
+    Only spans of the list's own clock are used, so the clock of the queue, which may lie on
+    another node, can say what it likes.
+    """
+    now_ms = await status.now_ms(queue.redis, record)
+    slot_end_ms = now_ms - now_ms % SLOT_MS + SLOT_MS
+    until_ms = slot_end_ms + MARGIN_MS
+    await queue.add(
+        "look",
+        publication(list_id, organization_id, 1),
+        job_id=f"{list_id}.after.{slot_end_ms}",
+        delay=until_ms + MARGIN_MS - now_ms,
+        remove_on_complete=True,
+    )
+    return until_ms
+
+
+async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool]) -> web.Response:
+    record, states = await _credential(request)
+    asked = await _body(request)
+    purpose, _ = wanted
+    if purpose not in states:
+        raise NoSuchEntry(f"It was issued without a status for {purpose}, so nobody would see it.")
+    credential_id, state = request.match_info["id"], states[purpose]
+    parameters = asked.model_dump(exclude_none=True)
+    owner = state.owner.organization_id
+    who = deed(request, f"credential.{verb}", credential_id, owner, parameters)
+    queue = (await request.app[DIRECTORY].find(NAME)).queue
+    flipped = await change(queue, record, wanted, owner, who)
+    if flipped.word == "FINAL":
+        raise Irreversible("A revoked credential stays revoked; issue a new one instead.")
+    return envelope(_shown(credential_id, await status.states(queue.redis, record.places)))
+
+
+async def _credential(request: web.Request) -> tuple[status.Record, States]:
+    """The one the path names. Raises CredentialNotFound, also for another tenant's."""
+    redis, credential_id = request.app[REDIS], request.match_info["id"]
+    found = len(credential_id) <= MAX_ID_CHARS and await status.find(redis, credential_id)
+    if found:
+        states = await status.states(redis, found.places)
+        owner = next((state.owner for state in states.values()), None)
+        if owner is not None and principal_of(request).may_see(owner.organization_id):
+            return found, states
+    raise CredentialNotFound("No credential of this id was issued here with a status.")
+
+
+async def _body(request: web.Request) -> StatusChange:
+    body = await read_json(request)
+    try:
+        return StatusChange.model_validate({} if body is EMPTY else body)
+    except ValidationError as error:
+        found = faults.of_model(error, body)
+        raise InvalidRequest(
+            "Nothing was changed; `errors` says what does not fit.", found
+        ) from None
+
+
+def _shown(credential_id: str, states: States) -> dict[str, Any]:
+    owner = next(iter(states.values())).owner
+    return {
+        "credentialId": credential_id,
+        "issuer": owner.issuer_did,
+        "organizationId": owner.organization_id,
+        "revoked": "revocation" in states and states["revocation"].is_set,
+        "suspended": "suspension" in states and states["suspension"].is_set,
+        "published": all(state.published >= state.version for state in states.values()),
+        "entries": [
+            {
+                "statusPurpose": purpose,
+                "statusListCredential": list_url(state.base_url, state.place.list_id),
+                "statusListIndex": str(state.place.index),
+            }
+            for purpose, state in states.items()
+        ],
+    }
+
+
+def _verb(name: str, handler: Handler) -> Route:
+    path = f"/credentials/{{id}}/{name}"
+    return Route("POST", path, handler, Scope.OPERATE, body=StatusChange)
+
+
+ROUTES = (
+    _verb("revoke", revoke),
+    _verb("unrevoke", unrevoke),
+    _verb("suspend", suspend),
+    _verb("unsuspend", unsuspend),
+    Route("GET", "/credentials/{id}/status", show, Scope.READ),
+    Route("GET", "/status-lists/{id}", status_list, Scope.PUBLIC),
+)
