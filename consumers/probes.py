@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -42,9 +42,15 @@ async def writable(redis: Redis) -> bool:
 
 @asynccontextmanager
 async def probes(
-    host: str, port: int, redis: Redis, stopping: asyncio.Event
+    host: str,
+    port: int,
+    redis: Redis,
+    stopping: asyncio.Event,
+    idle: Mapping[str, str] | None = None,
 ) -> AsyncIterator[None]:
-    """Serve the probes while the context lasts; port 0 serves none."""
+    """Serve the probes while the context lasts; port 0 serves none.
+
+    `idle`: queues that this process does not work on though it should, and why."""
     if port == 0:
         yield
         return
@@ -55,7 +61,8 @@ async def probes(
 
     async def readyz(_: web.Request) -> web.Response:
         ready = not stopping.is_set() and await writable(redis)
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
+        said = {"ready": ready} | ({"stopped": dict(idle)} if idle else {})
+        return web.json_response(said, status=200 if ready else 503)
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])

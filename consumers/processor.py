@@ -49,6 +49,11 @@ class ClaimLost(Exception):
     """The job is another worker's by now: nothing may be stored for it here."""
 
 
+class NotConfigured(Exception):
+    """Raised by a processor's `open`: what it needs is not set up here. Its queue is not served by
+    this process, which says so in /readyz; jobs wait. The message says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What the process offers to a processor when it opens."""

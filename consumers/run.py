@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
 from consumers.probes import probes
-from consumers.processor import Processor, Resources
+from consumers.processor import NotConfigured, Processor, Resources
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
 from streams import Redis, RedisSettings, connect
@@ -26,11 +26,11 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
     handle = redis if isinstance(redis, Redis) else connect(redis)
     try:
         async with AsyncExitStack() as stack:
-            workers = await _open(settings, handle, stack)
+            workers, idle = await _open(settings, handle, stack)
             await stack.enter_async_context(
-                probes(settings.probe_host, settings.probe_port, handle, stopping)
+                probes(settings.probe_host, settings.probe_port, handle, stopping, idle)
             )
-            names = ", ".join(worker.spec.name for worker in workers)
+            names = ", ".join(worker.spec.name for worker in workers) or "nothing"
             logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
             await _work(workers, stopping, hurry)
             logger.info("all jobs finished or given back")
@@ -39,20 +39,30 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
             await handle.close()
 
 
-async def _open(settings: WorkerSettings, redis: Redis, stack: AsyncExitStack) -> list[Worker]:
+async def _open(
+    settings: WorkerSettings, redis: Redis, stack: AsyncExitStack
+) -> tuple[list[Worker], dict[str, str]]:
+    """The workers, and by queue why some do not start."""
     resources = Resources(redis, settings.data_dir, settings.production)
-    workers = []
+    workers: list[Worker] = []
+    idle: dict[str, str] = {}
     for processor in choose(settings.processors, settings.wanted):
+        try:
+            state = await _state(processor, resources, stack)
+        except NotConfigured as error:
+            idle[processor.spec.name] = str(error)
+            logger.warning("not working on %s: %s", processor.spec.name, error)
+            continue
         worker = Worker(
             processor,
             concurrency=settings.queue_concurrency,
             redis=redis,
             drain_timeout_s=settings.drain_timeout_s,
         )
-        worker.state = await _state(processor, resources, stack)
+        worker.state = state
         job_log.attach(worker)
         workers.append(worker)
-    return workers
+    return workers, idle
 
 
 async def _state(processor: Processor, resources: Resources, stack: AsyncExitStack) -> object:

@@ -29,6 +29,7 @@ FOREVER_MS = 0
 SECRET_BYTES = 32
 MAC_BYTES = 16
 HASH_BYTES = 32
+TENANT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +53,28 @@ def address_id(organization_id: str, address: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def tenant(organization_id: str) -> str:
+    """The name of an organization's list: 32 hex digits, whatever the organization is called."""
+    return hashlib.sha256(organization_id.encode()).hexdigest()[: 2 * TENANT_BYTES]
+
+
 async def suppress(
     redis: Redis,
-    organization_id: str,
+    where: str,
     entry_id: str,
     reason: str,
     *,
     duration_ms: int,
     deed: Deed | None,
 ) -> Suppressed:
-    """Put an address on the list, or renew its entry, for `duration_ms` (FOREVER_MS: no end).
+    """Put an address on the list called `where` (see `tenant`), or renew its entry, for
+    `duration_ms` (FOREVER_MS: no end).
 
     Recorded as `deed`; None records nothing. Safe to send again: one call is one record.
     """
     reply = await change(
         redis,
-        keys.mail(organization_id),
+        keys.mail(where),
         "mail_suppress",
         id=entry_id,
         duration_ms=duration_ms,
@@ -78,22 +85,20 @@ async def suppress(
     return Suppressed(entry_id, reason, int(reply[1]), _end(reply[2]))
 
 
-async def allow(redis: Redis, organization_id: str, entry_id: str, deed: Deed) -> None:
+async def allow(redis: Redis, where: str, entry_id: str, deed: Deed) -> None:
     """Take an address off the list; one that is not there stays so, and nothing is recorded."""
-    who = deed.encode()
-    await change(redis, keys.mail(organization_id), "mail_allow", id=entry_id, who=who)
+    await change(redis, keys.mail(where), "mail_allow", id=entry_id, who=deed.encode())
 
 
-async def suppressed(redis: Redis, organization_id: str, entry_id: str) -> Suppressed | None:
+async def suppressed(redis: Redis, where: str, entry_id: str) -> Suppressed | None:
     """The entry that holds for an address now."""
-    reply = await change(redis, keys.mail(organization_id), "mail_look", id=entry_id)
+    reply = await change(redis, keys.mail(where), "mail_look", id=entry_id)
     return None if reply[0] == b"MISSING" else _entry(entry_id, *reply[1:])
 
 
-async def page(redis: Redis, organization_id: str, start: int, end: int) -> list[Suppressed]:
+async def page(redis: Redis, where: str, start: int, end: int) -> list[Suppressed]:
     """The entries from `start` to `end` (inclusive) that hold now, first those that end first."""
-    where = keys.mail(organization_id)
-    reply = await change(redis, where, "mail_page", first=start, last=end)
+    reply = await change(redis, keys.mail(where), "mail_page", first=start, last=end)
     rows = zip(reply[1::3], reply[2::3], reply[3::3], strict=True)
     return [_entry(entry_id.decode(), until, entry) for entry_id, until, entry in rows]
 
@@ -115,30 +120,28 @@ async def link_secret(redis: Redis) -> bytes:
     return secret
 
 
-def unsubscribe_token(secret: bytes, organization_id: str, entry_id: str) -> str:
-    """The part of an unsubscribe link that says who does not want mail from whom."""
-    payload = bytes.fromhex(entry_id) + organization_id.encode()
-    return _base64(payload + _mac(secret, payload))
+def unsubscribe_token(secret: bytes, where: str, entry_id: str) -> str:
+    """The part of an unsubscribe link that says who does not want mail from whom: 86 characters."""
+    payload = bytes.fromhex(where) + bytes.fromhex(entry_id)
+    return base64.urlsafe_b64encode(payload + _mac(secret, payload)).rstrip(b"=").decode()
 
 
 def read_token(secret: bytes, token: str) -> tuple[str, str] | None:
-    """`(organization id, address id)` of a token that we made; None for any other text."""
+    """`(list, address id)` of a token that we made; None for any other text."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        payload, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
-        if len(payload) <= HASH_BYTES or not hmac.compare_digest(mac, _mac(secret, payload)):
-            return None
-        return payload[HASH_BYTES:].decode(), payload[:HASH_BYTES].hex()
     except (binascii.Error, ValueError):
         return None
+    payload, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
+    if len(payload) != TENANT_BYTES + HASH_BYTES:
+        return None
+    if not hmac.compare_digest(mac, _mac(secret, payload)):
+        return None
+    return payload[:TENANT_BYTES].hex(), payload[TENANT_BYTES:].hex()
 
 
 def _mac(secret: bytes, payload: bytes) -> bytes:
     return hmac.digest(secret, b"unsubscribe\0" + payload, "sha256")[:MAC_BYTES]
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 async def announce(redis: Redis, queue: str, schema: Mapping[str, Any]) -> None:

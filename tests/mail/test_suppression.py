@@ -12,22 +12,23 @@ from streams.audit import Deed
 ORG = "org-a"
 DAY_MS = 24 * 3_600_000
 DEED = Deed("local", "mail.suppress", "an address", ORG)
+LIST = mail.tenant(ORG)
 JANE = mail.address_id(ORG, "jane@example.com")
 
 
 def deeds(raw: Any, organization: str = ORG) -> list[Any]:
-    rows = raw.xrange(keys.mail(organization)["audit"])
+    rows = raw.xrange(keys.mail(mail.tenant(organization))["audit"])
     return [json.loads(fields[b"a"])["action"] for _, fields in rows]
 
 
 async def put(redis: streams.Redis, entry_id: str, duration_ms: int = DAY_MS, **more: Any) -> Any:
     return await mail.suppress(
-        redis, ORG, entry_id, **{"reason": "bounced", "deed": DEED} | more, duration_ms=duration_ms
+        redis, LIST, entry_id, **{"reason": "bounced", "deed": DEED} | more, duration_ms=duration_ms
     )
 
 
 async def names(redis: streams.Redis, start: int = 0, end: int = 10) -> list[str]:
-    return [entry.id for entry in await mail.page(redis, ORG, start, end)]
+    return [entry.id for entry in await mail.page(redis, LIST, start, end)]
 
 
 def test_an_address_is_the_same_in_every_spelling() -> None:
@@ -42,30 +43,30 @@ def test_an_address_is_the_same_in_every_spelling() -> None:
 
 
 async def test_suppressed_listed_and_allowed_again(redis: streams.Redis, raw: Any) -> None:
-    assert await mail.suppressed(redis, ORG, JANE) is None
-    assert await mail.page(redis, ORG, 0, 10) == []
+    assert await mail.suppressed(redis, LIST, JANE) is None
+    assert await mail.page(redis, LIST, 0, 10) == []
     made = await put(redis, JANE, reason="hard: 550 no such user")
     assert made.until_ms == made.since_ms + DAY_MS
-    assert await mail.suppressed(redis, ORG, JANE) == made
-    assert await mail.page(redis, ORG, 0, 10) == [made]
-    assert await mail.suppressed(redis, "org-b", JANE) is None
-    await mail.allow(redis, ORG, JANE, DEED)
-    assert await mail.suppressed(redis, ORG, JANE) is None
-    assert await mail.page(redis, ORG, 0, 10) == []
-    await mail.allow(redis, ORG, JANE, DEED)
+    assert await mail.suppressed(redis, LIST, JANE) == made
+    assert await mail.page(redis, LIST, 0, 10) == [made]
+    assert await mail.suppressed(redis, mail.tenant("org-b"), JANE) is None
+    await mail.allow(redis, LIST, JANE, DEED)
+    assert await mail.suppressed(redis, LIST, JANE) is None
+    assert await mail.page(redis, LIST, 0, 10) == []
+    await mail.allow(redis, LIST, JANE, DEED)
     assert deeds(raw) == ["mail.suppress", "mail.suppress"]
 
 
 async def test_without_an_end(redis: streams.Redis) -> None:
     made = await put(redis, JANE, mail.FOREVER_MS)
     assert made.until_ms is None
-    assert await mail.suppressed(redis, ORG, JANE) == made
-    assert await mail.page(redis, ORG, 0, 0) == [made]
+    assert await mail.suppressed(redis, LIST, JANE) == made
+    assert await mail.page(redis, LIST, 0, 0) == [made]
 
 
 async def test_a_renewed_entry_keeps_its_age(redis: streams.Redis, raw: Any) -> None:
     first = await put(redis, JANE)
-    raw.hset(keys.mail(ORG)["entries"], JANE, f"{first.since_ms - 5}:ab:old")
+    raw.hset(keys.mail(LIST)["entries"], JANE, f"{first.since_ms - 5}:ab:old")
     again = await put(redis, JANE, mail.FOREVER_MS, reason="complaint")
     assert again == mail.Suppressed(JANE, "complaint", first.since_ms - 5, None)
     assert len(deeds(raw)) == 2
@@ -73,15 +74,15 @@ async def test_a_renewed_entry_keeps_its_age(redis: streams.Redis, raw: Any) -> 
 
 async def test_what_has_ended_does_not_hold_and_is_shed(redis: streams.Redis, raw: Any) -> None:
     await put(redis, JANE)
-    raw.zadd(keys.mail(ORG)["ends"], {JANE: 1})
-    assert await mail.suppressed(redis, ORG, JANE) is None
-    assert await mail.page(redis, ORG, 0, 10) == []
+    raw.zadd(keys.mail(LIST)["ends"], {JANE: 1})
+    assert await mail.suppressed(redis, LIST, JANE) is None
+    assert await mail.page(redis, LIST, 0, 10) == []
     other = mail.address_id(ORG, "john@example.com")
     await put(redis, other)
-    assert raw.hkeys(keys.mail(ORG)["entries"]) == [other.encode()]
-    raw.zadd(keys.mail(ORG)["ends"], {other: 1})
+    assert raw.hkeys(keys.mail(LIST)["entries"]) == [other.encode()]
+    raw.zadd(keys.mail(LIST)["ends"], {other: 1})
     anew = await put(redis, other)
-    assert await mail.suppressed(redis, ORG, other) == anew
+    assert await mail.suppressed(redis, LIST, other) == anew
 
 
 async def test_pages(redis: streams.Redis) -> None:
@@ -97,7 +98,7 @@ async def test_pages(redis: streams.Redis) -> None:
 async def test_a_call_whose_reply_was_lost_is_one_deed(redis: streams.Redis, raw: Any) -> None:
     from streams.scripts import RECORDS
 
-    where = keys.mail(ORG)
+    where = keys.mail(LIST)
     arguments = {"id": JANE, "duration_ms": DAY_MS, "nonce": "ab12", "reason": "x", "who": b"{}"}
     command = RECORDS["mail_suppress"].command(where, **arguments)
     first, second = [(await redis.run(where.prefix, command))[0] for _ in range(2)]
@@ -113,26 +114,26 @@ async def test_a_call_whose_reply_was_lost_is_one_deed(redis: streams.Redis, raw
 
 async def test_nobody_asked_nothing_is_recorded(redis: streams.Redis, raw: Any) -> None:
     await put(redis, JANE, deed=None)
-    assert raw.exists(keys.mail(ORG)["audit"]) == 0
+    assert raw.exists(keys.mail(LIST)["audit"]) == 0
 
 
 @pytest.mark.parametrize("name", ["ends", "entries", "audit"])
 async def test_a_key_of_another_type_changes_nothing(
     redis: streams.Redis, raw: Any, name: str
 ) -> None:
-    where = keys.mail(ORG)
+    where = keys.mail(LIST)
     raw.set(where[name], "not ours")
     with pytest.raises(errors.Refused):
         await put(redis, JANE)
     assert raw.keys(f"{where.prefix}*") == [where[name]]
     if name != "audit":
         with pytest.raises(errors.Refused):
-            await mail.allow(redis, ORG, JANE, DEED)
+            await mail.allow(redis, LIST, JANE, DEED)
         with pytest.raises(errors.Refused):
-            await mail.suppressed(redis, ORG, JANE)
+            await mail.suppressed(redis, LIST, JANE)
     if name == "ends":
         with pytest.raises(errors.Refused):
-            await mail.page(redis, ORG, 0, 1)
+            await mail.page(redis, LIST, 0, 1)
 
 
 @pytest.mark.parametrize("organization", ["org", "}{", "{}", "a}b", "ü", "x" * 256])
@@ -140,9 +141,10 @@ async def test_every_organization_has_a_list_of_its_own(
     redis: streams.Redis, organization: str
 ) -> None:
     entry_id = mail.address_id(organization, "a@b.com")
-    await mail.suppress(redis, organization, entry_id, "x", duration_ms=0, deed=None)
-    assert (await mail.page(redis, organization, 0, 1))[0].id == entry_id
-    assert await mail.page(redis, organization + "2", 0, 1) == []
+    where = mail.tenant(organization)
+    await mail.suppress(redis, where, entry_id, "x", duration_ms=0, deed=None)
+    assert (await mail.page(redis, where, 0, 1))[0].id == entry_id
+    assert await mail.page(redis, mail.tenant(organization + "2"), 0, 1) == []
 
 
 async def test_the_secret_of_links_is_made_once(redis: streams.Redis, raw: Any) -> None:
@@ -157,12 +159,12 @@ async def test_the_secret_of_links_is_made_once(redis: streams.Redis, raw: Any) 
         await mail.link_secret(redis)
 
 
-@pytest.mark.parametrize("organization", ["o", "org-a", "ünï", "x" * 256])
-def test_a_token_says_who_and_from_whom(organization: str) -> None:
-    token = mail.unsubscribe_token(b"s" * 32, organization, JANE)
-    assert mail.read_token(b"s" * 32, token) == (organization, JANE)
+def test_a_token_says_who_and_from_whom() -> None:
+    token = mail.unsubscribe_token(b"s" * 32, LIST, JANE)
+    assert len(token) == 86
+    assert mail.read_token(b"s" * 32, token) == (LIST, JANE)
     assert mail.read_token(b"t" * 32, token) is None
-    for at in range(0, len(token), 7):
+    for at in range(0, len(token) - 1, 7):
         other = "A" if token[at] != "A" else "B"
         forged = token[:at] + other + token[at + 1 :]
         assert mail.read_token(b"s" * 32, forged) is None
