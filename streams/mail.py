@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 
 from streams import keys
-from streams.audit import Deed
 from streams.connection import Redis
 from streams.keys import CATALOGUE
 from streams.store import change
@@ -65,12 +64,13 @@ async def suppress(
     reason: str,
     *,
     duration_ms: int,
-    deed: Deed | None,
+    who: bytes,
 ) -> Suppressed:
     """Put an address on the list called `where` (see `tenant`), or renew its entry, for
     `duration_ms` (FOREVER_MS: no end).
 
-    Recorded as `deed`; None records nothing. Safe to send again: one call is one record.
+    `who` is the deed to record (streams.audit); empty records nothing. Safe to send again: one
+    call is one record.
     """
     reply = await change(
         redis,
@@ -80,14 +80,14 @@ async def suppress(
         duration_ms=duration_ms,
         nonce=secrets.token_hex(8),
         reason=reason,
-        who=deed.encode() if deed else b"",
+        who=who,
     )
     return Suppressed(entry_id, reason, int(reply[1]), _end(reply[2]))
 
 
-async def allow(redis: Redis, where: str, entry_id: str, deed: Deed) -> None:
+async def allow(redis: Redis, where: str, entry_id: str, who: bytes) -> None:
     """Take an address off the list; one that is not there stays so, and nothing is recorded."""
-    await change(redis, keys.mail(where), "mail_allow", id=entry_id, who=deed.encode())
+    await change(redis, keys.mail(where), "mail_allow", id=entry_id, who=who)
 
 
 async def suppressed(redis: Redis, where: str, entry_id: str) -> Suppressed | None:

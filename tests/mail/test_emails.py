@@ -180,9 +180,9 @@ async def test_sent_later(desk: Any, relay: Any, smtp_env: Any) -> None:
 
 async def test_a_suppressed_address_is_not_dialled(desk: Any, relay: Any, smtp_env: Any) -> None:
     where, jane = mail.tenant(ORG), mail.address_id(ORG, "jane@example.com")
-    deed = Deed("test", "mail.suppress", "x")
+    deed = Deed("test", "mail.suppress", "x").encode()
     async with desk() as at:
-        await mail.suppress(at.redis, where, jane, "bounced", duration_ms=60_000, deed=deed)
+        await mail.suppress(at.redis, where, jane, "bounced", duration_ms=60_000, who=deed)
         with pytest.raises(Reject) as caught:
             await at.send(to="JANE@Example.com")
         assert caught.value.code == "recipient_suppressed"

@@ -11,7 +11,7 @@ from streams.audit import Deed
 
 ORG = "org-a"
 DAY_MS = 24 * 3_600_000
-DEED = Deed("local", "mail.suppress", "an address", ORG)
+DEED = Deed("local", "mail.suppress", "an address", ORG).encode()
 LIST = mail.tenant(ORG)
 JANE = mail.address_id(ORG, "jane@example.com")
 
@@ -23,7 +23,7 @@ def deeds(raw: Any, organization: str = ORG) -> list[Any]:
 
 async def put(redis: streams.Redis, entry_id: str, duration_ms: int = DAY_MS, **more: Any) -> Any:
     return await mail.suppress(
-        redis, LIST, entry_id, **{"reason": "bounced", "deed": DEED} | more, duration_ms=duration_ms
+        redis, LIST, entry_id, **{"reason": "bounced", "who": DEED} | more, duration_ms=duration_ms
     )
 
 
@@ -113,7 +113,7 @@ async def test_a_call_whose_reply_was_lost_is_one_deed(redis: streams.Redis, raw
 
 
 async def test_nobody_asked_nothing_is_recorded(redis: streams.Redis, raw: Any) -> None:
-    await put(redis, JANE, deed=None)
+    await put(redis, JANE, who=b"")
     assert raw.exists(keys.mail(LIST)["audit"]) == 0
 
 
@@ -142,7 +142,7 @@ async def test_every_organization_has_a_list_of_its_own(
 ) -> None:
     entry_id = mail.address_id(organization, "a@b.com")
     where = mail.tenant(organization)
-    await mail.suppress(redis, where, entry_id, "x", duration_ms=0, deed=None)
+    await mail.suppress(redis, where, entry_id, "x", duration_ms=0, who=b"")
     assert (await mail.page(redis, where, 0, 1))[0].id == entry_id
     assert await mail.page(redis, mail.tenant(organization + "2"), 0, 1) == []
 
