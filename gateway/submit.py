@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway import faults
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidJob
+from gateway.errors import Fault, InvalidJob, JobTooBig, Refusal
 from gateway.shapes import Submission, receipt
 from schemas import JobOptions
+from schemas.spec import PAYLOAD_TOO_LARGE
 from streams import NewJob
 
 FAULTS_PER_JOB_MAX = 10
@@ -98,8 +99,10 @@ def _check(listed: Listed, jobs: Iterable[Submission]) -> None:
         raise InvalidJob("")
 
 
-def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> InvalidJob:
+def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> Refusal:
     # The engine may refuse more than the models say; then its own words have to do.
-    if not found and isinstance(error, ValidationError):
-        found = faults.of_model(error, None)
+    if isinstance(error, ValidationError):
+        found = found or faults.of_model(error, None)
+        if {one["type"] for one in error.errors(include_input=False)} == {PAYLOAD_TOO_LARGE}:
+            return JobTooBig("Nothing was queued; `errors` says what is too large.", found)
     return InvalidJob("Nothing was queued; `errors` says what does not fit.", found)

@@ -67,6 +67,10 @@ DateTimeStamp = Annotated[
 _PRINTABLE = re.compile(r"[!-~]+")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]+\]")
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+# A last label that is a number makes the whole host one (WHATWG URL, "ends in a number").
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 
 
 def _web_url(value: str) -> str:
@@ -85,6 +89,9 @@ def _web_url(value: str) -> str:
     host = parts.netloc if port is None else parts.netloc.rpartition(":")[0]
     if _HOST.fullmatch(host.removesuffix(":")) is None or len(host) > 255:
         raise ValueError("must name a host")
+    # Other spellings of an address (127.1, 0x7f000001) are read differently by different software.
+    if _NUMERIC.fullmatch(host.removesuffix(":")) and not _IPV4.fullmatch(host.removesuffix(":")):
+        raise ValueError("must write an IPv4 address as four decimal numbers")
     if port == 0:
         raise ValueError("must not use port 0")
     if "#" in value:
@@ -132,7 +139,8 @@ def _plain_scalar(value: Any) -> None:
         raise ValueError(f"must be JSON, which has no {type(value).__name__}")
 
 
-def _json_object(value: Any) -> Any:
+def json_object(value: Any) -> Any:
+    """`value`, if what is in it is plain JSON; anything but a dict is somebody else's to refuse."""
     if isinstance(value, dict):
         try:
             _plain(value, MAX_JSON_DEPTH)
@@ -141,7 +149,7 @@ def _json_object(value: Any) -> Any:
     return value
 
 
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_json_object)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(json_object)]
 """An object of plain JSON: string names, finite numbers, integers of at most 64 bits, whole
 characters, at most 64 levels."""
 

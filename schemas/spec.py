@@ -13,6 +13,8 @@ from schemas.job import JobOptions
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+PAYLOAD_TOO_LARGE = "payload_too_large"
+"""The type of a payload model's validation error that HTTP clients get as 413, not 422."""
 
 
 @dataclass(frozen=True, slots=True)

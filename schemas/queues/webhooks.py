@@ -11,13 +11,11 @@ from pydantic_core import PydanticCustomError
 
 from schemas.fields import JsonObject, OrganizationId, Payload, WebUrl
 from schemas.job import Backoff, Integer, JobOptions
-from schemas.spec import CallbackEvents, QueueSpec
+from schemas.spec import PAYLOAD_TOO_LARGE, CallbackEvents, QueueSpec
 
 MAX_HEADERS = 32
 MAX_HEADER_VALUE_CHARS = 4_096
 MAX_BODY_BYTES = 256 * 1024
-TOO_LARGE = "payload_too_large"
-"""The type of the validation error that is a 413 rather than a 422."""
 DEFERRALS_MAX = 1_000_000
 """A destination that is down or busy puts its deliveries off, again and again, for up to a day."""
 
@@ -55,7 +53,7 @@ def _sendable(value: dict[str, Any]) -> dict[str, Any]:
     size = len(orjson.dumps(value))
     if size > MAX_BODY_BYTES:
         raise PydanticCustomError(
-            TOO_LARGE,
+            PAYLOAD_TOO_LARGE,
             "has {size} bytes as JSON; at most {most} are sent, and under 20000 is better",
             {"size": size, "most": MAX_BODY_BYTES},
         )

@@ -32,6 +32,7 @@ OPTIONAL: dict[type[BaseModel], set[str]] = {
         "credentialSchema", "status",
     },
     DidOperation: {"did"},
+    Webhook: {"timeoutMs", "retryOn4xx"},
 }  # fmt: skip
 """Members that the published payloads do not show."""
 

@@ -26,6 +26,9 @@ Good = Mapping[type[BaseModel], dict[str, Any]]
         "http://[fe80::1%25lo]/", "http://[::1/", "http://127。0。0。1/", "https://exämple.com/",
         "https://" + "a" * 64 + ".com/", "https://-a.com/", "https://a..b/",
         "https://example.com/" + "a" * 2_048, "javascript:alert(1)", 5,
+        "http://127.1/", "http://0/", "http://2130706433:80/", "http://0x7f000001/",
+        "http://0x/", "http://0177.0.0.1/", "http://127.0.0.1./", "http://1.2.3.4.5/",
+        "http://a.1/", "http://256.1.1.1/",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(
@@ -41,7 +44,8 @@ def test_not_a_web_url(places: Places, model: type[BaseModel], field: str, url: 
     [
         "https://example.com", "http://localhost:3000/hook", "https://a-b.example/x?y=z&u=%20",
         "https://xn--bcher-kva.example:8443/", "http://[2001:db8::1]:8080/", "HTTPS://EXAMPLE.com/",
-        "http://10.0.0.1/", "https://my_service.internal./",
+        "http://10.0.0.1/", "http://10.0.0.1:/", "https://1a.0x1g.example/", "https://1.com/",
+        "https://my_service.internal./",
     ],
 )  # fmt: skip
 def test_a_web_url_is_kept_as_it_is(good: Good, url: str) -> None:
