@@ -34,5 +34,5 @@ bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) bench/bullmq/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) bench/bullmq/node_modules tests/interop/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
