@@ -115,13 +115,30 @@ class Keyring:
             raise SealError("key_unreadable", "The stored secret belongs to another name.")
         return text
 
+    def reseal(self, sealed: str) -> str | None:
+        """The same secret, under the same name, sealed with the active KEK; None when it is.
+
+        Raises SealError as `unseal` does.
+        """
+        try:
+            opened = jwe.decrypt_compact(sealed, self._kek_for, algorithms=_ALGORITHMS)
+        except (JoseError, ValueError, TypeError, AttributeError):
+            raise SealError("key_unreadable", "A stored secret was changed or damaged.") from None
+        header = opened.headers()
+        if header.get("kid") == self.active:
+            return None
+        header = {"alg": "A256GCMKW", "enc": "A256GCM", "kid": self.active, "cty": header["cty"]}
+        return jwe.encrypt_compact(
+            header, opened.plaintext or b"", self._keks[self.active], algorithms=_ALGORITHMS
+        )
+
     def _kek_for(self, recipient: Any) -> OctKey:
         kek_id = recipient.headers().get("kid")
         kek = self._keks.get(kek_id) if isinstance(kek_id, str) else None
         if kek is None:
             raise SealError(
                 "kek_unknown",
-                "The key of this DID is sealed under a key-encryption key that is not in the ring: "
+                "A stored secret is sealed under a key-encryption key that is not in the ring: "
                 f"add {str(kek_id)[:64]!r} to CREDSTREAM_KEKS.",
             )
         return kek

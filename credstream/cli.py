@@ -7,6 +7,7 @@ import click
 
 from credstream import __version__
 from credstream.commands.client import stats, submit
+from credstream.commands.keys import keys
 from credstream.commands.serve import gateway, worker
 from credstream.commands.up import up
 from credstream.sentences import Told, tell
@@ -45,5 +46,5 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats):
+for command in (up, gateway, worker, submit, stats, keys):
     main.add_command(command)

@@ -63,7 +63,18 @@ class Redis:
 
     async def link(self, key: str) -> Link:
         """The shared link to the node that has `key`."""
-        node = await self._node(key)
+        return self._shared(await self._node(key))
+
+    async def everywhere(self) -> list[Link]:
+        """The shared links to every node that holds keys: several in a cluster."""
+        if self.address.kind != "cluster":
+            return [self._shared(None)]
+        async with self._topology:
+            if self._cluster is None:
+                self._cluster = await self._discover()
+        return [self._shared(node) for node in self._cluster.get_primaries()]
+
+    def _shared(self, node: ClusterNode | None) -> Link:
         name = node.name if node else ""
         if name not in self._links:
             timeout_s = self.settings.timeout_ms / 1000

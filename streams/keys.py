@@ -88,6 +88,8 @@ class QueueKeys(Keys):
 
 VAULTS = "cs:vault:{*"
 """The pattern that finds every record of the vault."""
+WEBHOOK_SECRETS = "cs:dest:{*}:secret"
+"""The same for the keys that sign webhooks."""
 
 
 def vault(did: str) -> str:

@@ -8,6 +8,7 @@ the DID was deactivated and its keys were destroyed. A string under the same pre
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
 from streams import keys
@@ -16,6 +17,8 @@ from streams.store import change
 
 ORIGIN_MEMORY_S = 30 * 24 * 3600
 """Longer than a failed job is kept, so that also a revived one finds what it made."""
+SCAN_KEYS = 500
+"""How many keys of Redis one step of a walk looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,63 @@ async def find(
     kid = key_id or current
     jwe = record.get(f"jwe:{kid}".encode()) or (record.get(b"jwe") if kid == current else None)
     return NoSuchKey(did, org) if jwe is None else SealedKey(did, org, kid, jwe.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A value in Redis that holds seals: one JWE, or JSON with several."""
+
+    key: str
+    field: str
+    """The field of a hash; empty: the value is a string."""
+    text: str
+
+
+async def stored(redis: Redis) -> AsyncIterator[list[Stored]]:
+    """Everything that is sealed under a KEK, in batches: keys of DIDs, keys that sign webhooks.
+
+    Nodes are walked with SCAN: what lay there all the time is shown at least once, what came in
+    meanwhile perhaps not.
+    """
+    for link in await redis.everywhere():
+        for pattern, read in ((keys.VAULTS, _in_vault), (keys.WEBHOOK_SECRETS, _in_destination)):
+            cursor = b"0"
+            while True:
+                scan = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", SCAN_KEYS)
+                cursor, names = await redis.judge((await link.run(scan))[0], scan)
+                found = [await read(redis, name.decode()) for name in sorted(set(names))]
+                yield [value for batch in found for value in batch]
+                if cursor == b"0":
+                    break
+
+
+async def replace(redis: Redis, old: Stored, text: str) -> bool:
+    """Put `text` in the place of a value, if it is still what was read; False: it was changed."""
+    if old.field:
+        record = keys.Keys(old.key, {"vault": ""})
+        reply = await change(
+            redis, record, "vault_seal", field=old.field, before=old.text, after=text
+        )
+    else:
+        remembered = keys.Keys(old.key, {"origin": ""})
+        reply = await change(redis, remembered, "vault_origin_seal", before=old.text, after=text)
+    return bool(reply[0] != b"CHANGED")
+
+
+async def _in_vault(redis: Redis, key: str) -> list[Stored]:
+    if key.startswith(keys.vault("made:").removesuffix("}")):
+        text = (await redis.command(b"GET", key, key=key) or b"").decode()
+        # Later it holds a DID and nothing else.
+        return [Stored(key, "", text)] if text.startswith("{") else []
+    flat = await redis.command(b"HGETALL", key, key=key)
+    record = {name.decode(): value.decode() for name, value in zip(*[iter(flat)] * 2, strict=True)}
+    return [
+        Stored(key, field, text)
+        for field, text in record.items()
+        if field == "jwe" or field.startswith("jwe:")
+    ]
+
+
+async def _in_destination(redis: Redis, key: str) -> list[Stored]:
+    text = await redis.command(b"HGET", key, b"sealed", key=key)
+    return [] if text is None else [Stored(key, "sealed", text.decode())]

@@ -1,26 +1,51 @@
-"""did-operations: create DIDs, whose private keys never leave the vault unsealed."""
+"""did-operations: create, change and deactivate DIDs, whose private keys never leave the vault
+unsealed."""
 
-from typing import Any
+from typing import Any, Final
 
 from consumers.custody import Custody, open_custody
+from consumers.hosting import Hosting
 from consumers.processor import Context, Processor, Reject
 from credentials import did_key
+from credentials.errors import CredentialError
+from credentials.keys import DEFAULT_KEY_TYPE
 from schemas.queues.did_operations import SPEC, DidOperation
 from streams import Job
 
+_DOING: Final = {"update": "updating", "deactivate": "deactivating"}
+
 
 async def handle(job: Job, context: Context) -> dict[str, Any]:
-    """Answer `{did, didDocument, verificationMethod}`; a job that runs again gets the same DID.
+    """Answer `{did, didDocument, verificationMethod}`; a job that runs again gets the same answer
+    and changes nothing.
 
-    Rejects, for good: did_method_not_supported, operation_not_supported, key_type_not_supported.
+    Rejects, for good: operation_not_supported (a did:key changes never), and what
+    `hosting.HostingRefused` and `publication.UpdateRefused` list.
     """
     custody: Custody = context.state
     request = DidOperation.model_validate(job.data)
-    _refuse_what_cannot_be(request)
     # The time and the tenant belong to the origin: an id that is used anew, or by another
     # organization, once the first job is gone must not bring back the first job's DID.
     origin = (job.queue, job.id, str(job.timestamp), request.organization_id)
-    did = await custody.create_did_key(origin, request.organization_id)
+    try:
+        if request.did_method == "key":
+            return await _did_key(custody, request, origin)
+        return await _did_web(Hosting(custody), request, origin)
+    except CredentialError as error:
+        raise Reject(str(error), code=error.code) from None
+
+
+async def _did_key(
+    custody: Custody, request: DidOperation, origin: tuple[str, ...]
+) -> dict[str, Any]:
+    if request.operation != "create":
+        raise Reject(
+            f"The did:key method does not support {_DOING[request.operation]}: the DID is its key "
+            "and nothing else. Create a new DID instead.",
+            code="operation_not_supported",
+        )
+    kind = request.details.key_type or DEFAULT_KEY_TYPE
+    did = await custody.create_did_key(origin, request.organization_id, kind)
     return {
         "did": did,
         "didDocument": did_key.document(did),
@@ -28,25 +53,16 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     }
 
 
-def _refuse_what_cannot_be(request: DidOperation) -> None:
-    if request.did_method != "key":
-        raise Reject(
-            "This version makes did:key only; did:web is not supported yet.",
-            code="did_method_not_supported",
-        )
-    if request.operation != "create":
-        verb = {"update": "updating", "deactivate": "deactivating"}[request.operation]
-        raise Reject(
-            f"The did:key method does not support {verb}: the DID is its key and nothing else. "
-            "Create a new DID instead.",
-            code="operation_not_supported",
-        )
-    key_type = (request.metadata or {}).get("keyType", "Ed25519")
-    if key_type != "Ed25519":
-        raise Reject(
-            f"Keys of type {key_type} are not supported; use Ed25519.",
-            code="key_type_not_supported",
-        )
+async def _did_web(
+    hosting: Hosting, request: DidOperation, origin: tuple[str, ...]
+) -> dict[str, Any]:
+    match request.operation:
+        case "create":
+            return await hosting.create(request, origin)
+        case "update":
+            return await hosting.update(request, origin)
+        case "deactivate":
+            return await hosting.deactivate(request, origin)
 
 
 PROCESSOR = Processor(spec=SPEC, handle=handle, open=open_custody)

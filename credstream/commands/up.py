@@ -72,13 +72,13 @@ def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: 
         port=gateway.port,
         data_dir=(data_dir or default_data_dir()).expanduser().absolute(),
         redis_url=redis_url,
-        embedded=not _names_a_redis(redis_url),
+        embedded=not names_a_redis(redis_url),
         gateway_grace_s=gateway.shutdown_timeout_s + MARGIN_S,
         worker_grace_s=worker.drain_timeout_s + MARGIN_S,
     )
 
 
-def _names_a_redis(redis_url: str | None) -> bool:
+def names_a_redis(redis_url: str | None) -> bool:
     """Whether an option or the environment names a Redis of the user's own."""
     from streams import RedisSettings
 

@@ -1,0 +1,102 @@
+"""A new key-encryption key (KEK) for everything that is sealed (K3).
+
+Each seal is replaced on its own, and only if it is still the one that was opened. So a rotation
+may be interrupted anywhere and started again, may run beside workers and other rotations, and is
+done when a walk finds nothing under another KEK.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from credentials.errors import CredentialError
+from credentials.keyring import Keyring, SealError
+from streams import Redis, vault
+
+WALKS: Final = 5
+"""A second walk finds what came in during the first; more are for what keeps changing."""
+PROBLEMS: Final = 20
+_JWE = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}")
+
+
+@dataclass(slots=True)
+class Report:
+    """What a rotation did and what it found."""
+
+    active: str
+    checked: int = 0
+    """Seals under the active KEK now, in the last walk."""
+    resealed: int = 0
+    changed_meanwhile: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Codes of seals that could not be opened, in the last walk."""
+    problems: list[str] = field(default_factory=list)
+    """Which records they are in and what is wrong, the first of them."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is sealed under the active KEK: older ones may be taken away."""
+        return not self.failed and not self.changed_meanwhile
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "complete": self.complete,
+            "activeKek": self.active,
+            "resealed": self.resealed,
+            "underActiveKek": self.checked,
+            "changedMeanwhile": self.changed_meanwhile,
+            "failed": dict(self.failed),
+            "problems": self.problems,
+        }
+
+
+async def rotate(redis: Redis, keyring: Keyring, tell: Callable[[Report], None]) -> Report:
+    """Seal everything under the active KEK. `tell` is called after each batch of seals."""
+    report = Report(keyring.active)
+    for _ in range(WALKS):
+        before = report.resealed
+        report.checked = report.changed_meanwhile = 0
+        report.failed.clear()
+        async for batch in vault.stored(redis):
+            for value in batch:
+                await _reseal(redis, keyring, value, report)
+            tell(report)
+        if report.resealed == before and not report.changed_meanwhile:
+            break
+    return report
+
+
+async def _reseal(redis: Redis, keyring: Keyring, value: vault.Stored, report: Report) -> None:
+    try:
+        text, count = _under_active(keyring, value.text)
+    except CredentialError as error:
+        report.failed[error.code] += 1
+        problem = f"{value.key}: {error}"
+        if problem not in report.problems and len(report.problems) < PROBLEMS:
+            report.problems.append(problem)
+        return
+    if text == value.text:
+        report.checked += count
+    elif await vault.replace(redis, value, text):
+        report.resealed += count
+        report.checked += count
+    else:
+        report.changed_meanwhile += 1
+
+
+def _under_active(keyring: Keyring, text: str) -> tuple[str, int]:
+    """The text with its seals renewed, and how many there are. Raises SealError."""
+    count = 0
+
+    def renew(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return keyring.reseal(match[0]) or match[0]
+
+    renewed = _JWE.sub(renew, text)
+    if count == 0:
+        raise SealError("key_unreadable", "What is stored there is no seal.")
+    return renewed, count
