@@ -79,9 +79,8 @@ class StatusLists:
             if purpose not in places:
                 places[purpose] = await self._place(credential_id, owner, purpose, digest(origin))
         states = await status.states(self.redis, {purpose: places[purpose] for purpose in purposes})
-        for purpose in purposes:
-            if purpose not in states or states[purpose].published == 0:
-                await self.publish(places[purpose].list_id, organization_id)
+        if len(states) < len(purposes):
+            raise _unknown()
         return [entry(purpose, states[purpose]) for purpose in purposes]
 
     async def publish(self, list_id: str, organization_id: str) -> int:
@@ -91,7 +90,7 @@ class StatusLists:
         """
         found = await status.snapshot(self.redis, list_id)
         if found is None or found.owner.organization_id != organization_id:
-            raise StatusError("status_list_unknown", "This organization has no such status list.")
+            raise _unknown()
         if found.published >= found.version:
             return found.published
         key = await self.custody.signing_key(found.owner.issuer_did, organization_id)
@@ -102,8 +101,11 @@ class StatusLists:
     async def _place(
         self, credential_id: str, owner: Owner, purpose: Purpose, origin: str
     ) -> Place:
+        """Nothing is written down for a credential before its list can be read by everybody."""
         frame = Frame(self.public_url, self.size)
-        place = await status.draw(self.redis, owner, purpose, frame)
+        place, published = await status.draw(self.redis, owner, purpose, frame)
+        if not published:
+            await self.publish(place.list_id, owner.organization_id)
         try:
             return await status.register(self.redis, credential_id, origin, purpose, place)
         except status.Taken:
@@ -206,6 +208,10 @@ async def open_status_lists(resources: Resources) -> AsyncIterator[StatusLists]:
     """Status lists for a processor. Raises KeyringError when this process has no ring."""
     async with open_custody(resources) as custody:
         yield StatusLists(resources.redis, custody)
+
+
+def _unknown() -> StatusError:
+    return StatusError("status_list_unknown", "This organization has no such status list.")
 
 
 def _taken() -> StatusError:

@@ -123,8 +123,8 @@ async def states(redis: Redis, places: Mapping[Purpose, Place]) -> dict[Purpose,
     return found
 
 
-async def draw(redis: Redis, owner: Owner, purpose: Purpose, frame: Frame) -> Place:
-    """A random index that nobody has and nobody gets again.
+async def draw(redis: Redis, owner: Owner, purpose: Purpose, frame: Frame) -> tuple[Place, bool]:
+    """A random index that nobody has and nobody gets again, and whether its list is published.
 
     Safe to repeat: what a lost reply has taken stays unused.
     """
@@ -143,7 +143,7 @@ async def draw(redis: Redis, owner: Owner, purpose: Purpose, frame: Frame) -> Pl
             most=max(1, frame.size * FULL_PERCENT // 100),
         )
         if reply[0] == b"OK":
-            return Place(f"{owner.pool}-{name}", reply[1])
+            return Place(f"{owner.pool}-{name}", reply[1]), reply[2] > 0
         if reply[0] == b"FULL":
             name = await _open(redis, owner.pool, purpose, full=name)
 

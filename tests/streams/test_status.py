@@ -24,10 +24,15 @@ WHO = Deed("ops", "credential.revoke", "urn:uuid:1", "org-a").encode()
 NEVER_MS = 2**53
 
 
+async def draw(redis: Redis, owner: Owner, purpose: Any, frame: Frame) -> Place:
+    place, _ = await status.draw(redis, owner, purpose, frame)
+    return place
+
+
 async def issue(redis: Redis, credential: str, *purposes: str) -> status.Record:
     """A credential with a status for each purpose."""
     for purpose in purposes or PURPOSES:
-        place = await status.draw(redis, ISSUER, purpose, ALL)
+        place = await draw(redis, ISSUER, purpose, ALL)
         await status.register(redis, credential, "origin", purpose, place)
     record = await status.find(redis, credential)
     assert record is not None
@@ -46,9 +51,7 @@ def counted(raw: Any, owner: Owner, list_id: str) -> tuple[int, int]:
 
 
 async def test_every_draw_is_an_index_of_its_own(redis: Redis, raw: Any) -> None:
-    places = await asyncio.gather(
-        *(status.draw(redis, ISSUER, "revocation", SMALL) for _ in range(50))
-    )
+    places = await asyncio.gather(*(draw(redis, ISSUER, "revocation", SMALL) for _ in range(50)))
     assert len(set(places)) == 50
     assert all(0 <= place.index < 10 for place in places)
     lists = {place.list_id for place in places}
@@ -71,7 +74,7 @@ async def test_no_index_is_drawn_twice_however_many_ask(
     frame = Frame("https://gateway.example", size)
     owners = [Owner(f"org-{n}", "did:web:issuer.example") for n in range(3)]
     places = await asyncio.gather(
-        *(status.draw(redis, owners[who], purpose, frame) for purpose, who in askers)
+        *(draw(redis, owners[who], purpose, frame) for purpose, who in askers)
     )
     assert len(set(places)) == len(places)
     used: dict[str, set[tuple[str, int]]] = {}
@@ -83,9 +86,7 @@ async def test_no_index_is_drawn_twice_however_many_ask(
 
 
 async def test_indexes_are_drawn_from_the_whole_list_and_not_in_order(redis: Redis) -> None:
-    places = await asyncio.gather(
-        *(status.draw(redis, ISSUER, "revocation", ALL) for _ in range(64))
-    )
+    places = await asyncio.gather(*(draw(redis, ISSUER, "revocation", ALL) for _ in range(64)))
     indexes = [place.index for place in places]
     assert len({place.list_id for place in places}) == 1
     assert indexes != sorted(indexes)
@@ -101,10 +102,10 @@ async def test_revocation_and_suspension_say_nothing_about_each_other(redis: Red
 
 
 async def test_a_busy_list_is_asked_again(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = await status.draw(redis, ISSUER, "revocation", SMALL)
+    first = await draw(redis, ISSUER, "revocation", SMALL)
     offered = [first.index] * status.CANDIDATES + [(first.index + 1) % 10] * status.CANDIDATES
     monkeypatch.setattr(status._random, "randrange", lambda _: offered.pop(0))
-    second = await status.draw(redis, ISSUER, "revocation", SMALL)
+    second = await draw(redis, ISSUER, "revocation", SMALL)
     assert second == Place(first.list_id, (first.index + 1) % 10)
 
 
@@ -112,15 +113,15 @@ async def test_a_busy_list_is_asked_again(redis: Redis, monkeypatch: pytest.Monk
     "other", [Frame("https://elsewhere.example", 10), Frame(SMALL.base_url, 11)]
 )
 async def test_a_list_of_another_frame_takes_no_more(redis: Redis, other: Frame) -> None:
-    first = await status.draw(redis, ISSUER, "revocation", SMALL)
-    second = await status.draw(redis, ISSUER, "revocation", other)
+    first = await draw(redis, ISSUER, "revocation", SMALL)
+    second = await draw(redis, ISSUER, "revocation", other)
     assert second.list_id != first.list_id
-    assert (await status.draw(redis, ISSUER, "revocation", other)).list_id == second.list_id
+    assert (await draw(redis, ISSUER, "revocation", other)).list_id == second.list_id
 
 
 async def test_a_place_counts_once_it_is_written_down(redis: Redis) -> None:
-    first = await status.draw(redis, ISSUER, "revocation", ALL)
-    second = await status.draw(redis, ISSUER, "revocation", ALL)
+    first = await draw(redis, ISSUER, "revocation", ALL)
+    second = await draw(redis, ISSUER, "revocation", ALL)
     for _ in range(2):
         assert await status.register(redis, "urn:uuid:1", "o", "revocation", first) == first
     assert await status.register(redis, "urn:uuid:1", "o", "revocation", second) == first
@@ -131,7 +132,7 @@ async def test_a_place_counts_once_it_is_written_down(redis: Redis) -> None:
 async def test_the_id_of_anothers_credential_is_taken(redis: Redis) -> None:
     await issue(redis, "urn:uuid:1")
     for other in (Owner("org-b", ISSUER.issuer_did), Owner("org-a", "did:web:other.example")):
-        place = await status.draw(redis, other, "revocation", ALL)
+        place = await draw(redis, other, "revocation", ALL)
         with pytest.raises(status.Taken):
             await status.register(redis, "urn:uuid:1", "o", "revocation", place)
 
