@@ -1,9 +1,10 @@
 """Which queues exist, and how their payloads are checked."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jsonschema.exceptions import SchemaError
@@ -17,7 +18,9 @@ from referencing.exceptions import Unresolvable
 from gateway.errors import QueueNotFound
 from schemas.job import QueueName
 from schemas.spec import QueueSpec, catalog
-from streams import Queue, Redis, queue_names
+from streams import Queue, Redis
+from streams.errors import CredstreamError
+from streams.queue import registered
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ class Listed:
     """The product's own queues: the engine checks their payloads by this."""
     schema: dict[str, Any] | None = None
     checker: Validator | None = None
-    """Custom queues that registered a JSON Schema: the gateway checks by this."""
+    """A JSON Schema that workers registered: the gateway checks by this. For a queue of the product
+    it says what the workers can do beyond the payload model."""
 
     def mismatches(self, data: dict[str, Any]) -> list[SchemaMismatch]:
         """What the registered JSON Schema has against `data`.
@@ -55,7 +59,7 @@ class Listed:
 class Directory:
     """The product's queues, and those that custom workers and producers registered in Redis.
 
-    The latter are read at most every 2 s, and once more before a name is called unknown: a
+    What is registered is read at most every 2 s, and once more before a name is called unknown: a
     queue can be used as soon as its worker has registered it.
     """
 
@@ -65,7 +69,7 @@ class Directory:
             name: Listed(name, Queue(spec, redis), spec) for name, spec in catalog().items()
         }
         self._custom: dict[str, Listed] = {}
-        self._read_at_s = float("-inf")
+        self._read_at_s = self._asked_at_s = float("-inf")
         self._reading = asyncio.Lock()
 
     async def all(self) -> Mapping[str, Listed]:
@@ -75,8 +79,9 @@ class Directory:
 
     async def find(self, name: str) -> Listed:
         """The queue called `name`, or QueueNotFound. Product queues are found without Redis."""
-        if listed := self._product.get(name):
-            return listed
+        if name in self._product:
+            await self._hear_workers()
+            return self._product[name]
         if _is_name(name):
             asked_at_s = _now_s()
             for oldest_s in (asked_at_s - FRESH_S, asked_at_s):
@@ -85,18 +90,32 @@ class Directory:
                     return listed
         raise QueueNotFound(f"No queue is called {name[:64]!r}.")
 
+    async def _hear_workers(self) -> None:
+        """What is registered for product queues, asked for by one request every 2 s: the others do
+        not wait for it, nor does any fail when Redis is away; what it wants there will tell it."""
+        now_s = _now_s()
+        if max(self._asked_at_s, self._read_at_s) < now_s - FRESH_S:
+            self._asked_at_s = now_s
+            with contextlib.suppress(CredstreamError):
+                await self._read_since(now_s)
+
     async def _read_since(self, oldest_s: float) -> None:
         """Read again unless what we have was read after `oldest_s`; callers share one read."""
         async with self._reading:
             if self._read_at_s >= oldest_s:
                 return
             started_s = _now_s()
-            names = await queue_names(self._redis)
+            said = await registered(self._redis)
             self._custom = {
                 name: self._list(name, schema)
-                for name, schema in names.items()
+                for name, schema in said.items()
                 if name not in self._product
             }
+            for name, listed in self._product.items():
+                if listed.schema != said.get(name):
+                    schema = said.get(name)
+                    checker = _checker(name, schema)
+                    self._product[name] = replace(listed, schema=schema, checker=checker)
             self._read_at_s = started_s
 
     def _list(self, name: str, schema: dict[str, Any] | None) -> Listed:

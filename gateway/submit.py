@@ -83,18 +83,16 @@ def faults_of(listed: Listed, value: Any, *index: int) -> list[Fault]:
 
 
 def _payload_faults(listed: Listed, data: dict[str, Any], place: faults.Path) -> list[Fault]:
-    if listed.spec is None:
-        return faults.of_schema(listed.mismatches(data), place)
-    if listed.spec.payload is not None:
+    if listed.spec is not None and listed.spec.payload is not None:
         try:
             listed.spec.payload.model_validate(data)
         except ValidationError as error:
             return faults.of_model(error, data, place)
-    return []
+    return faults.of_schema(listed.mismatches(data), place)
 
 
 def _check(listed: Listed, jobs: Iterable[Submission]) -> None:
-    """A custom queue's JSON Schema, which only the gateway knows."""
+    """The JSON Schema that a queue's workers registered, which only the gateway knows."""
     if listed.checker is not None and any(listed.mismatches(job.data) for job in jobs):
         raise InvalidJob("")
 

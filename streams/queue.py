@@ -292,8 +292,12 @@ def _shipped() -> dict[str, dict[str, Any] | None]:
 async def queue_names(redis: Redis) -> dict[str, dict[str, Any] | None]:
     """Every known queue and the JSON Schema of its payload: the product's, then those that
     workers registered."""
-    names = dict(_shipped())
+    return await registered(redis) | _shipped()
+
+
+async def registered(redis: Redis) -> dict[str, dict[str, Any] | None]:
+    """What workers and producers said of queues: a JSON Schema by name. For a queue of the product
+    it is what they can do beyond its payload model (see `streams.mail.announce`)."""
     flat = await redis.command("HGETALL", CATALOGUE, key=CATALOGUE)
-    for name, about in zip(flat[::2], flat[1::2], strict=True):
-        names.setdefault(name.decode(), orjson.loads(about).get("schema"))
-    return names
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(): orjson.loads(about).get("schema") for name, about in pairs}

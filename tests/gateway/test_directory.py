@@ -9,9 +9,11 @@ from pydantic import BaseModel, Field
 
 from gateway.directory import Directory
 from gateway.errors import QueueNotFound
-from schemas import QueueSpec
-from streams import Queue, Redis
+from gateway.settings import GatewaySettings
+from schemas import QueueSpec, catalog
+from streams import Queue, Redis, mail
 from streams.keys import CATALOGUE
+from tests.gateway.samples import Serve
 
 
 class Sms(BaseModel):
@@ -114,3 +116,51 @@ async def test_what_a_product_queue_is_cannot_be_overridden(
     await raw_schema(redis, "vc-issuance", None)
     async with http.post("/queue/vc-issuance/jobs", json={"data": {}}) as response:
         assert response.status == 422
+
+
+async def test_workers_say_what_they_can_do_beyond_a_payload_model(
+    redis: Redis, serve: Serve
+) -> None:
+    templates = {
+        "properties": {"template": {"enum": ["notice"]}},
+        "allOf": [
+            {
+                "if": {"properties": {"template": {"const": "notice"}}},
+                "then": {
+                    "properties": {
+                        "context": {
+                            "$id": "urn:x:notice",
+                            "$defs": {"text": {"type": "string"}},
+                            "properties": {"message": {"$ref": "#/$defs/text"}},
+                            "required": ["message"],
+                        }
+                    }
+                },
+            }
+        ],
+    }
+    payload = {"to": "a@b.com", "subject": "x", "template": "other", "organizationId": "org"}
+    settings = GatewaySettings(host="127.0.0.1", port=0)
+
+    async def submit(http: ClientSession, **changes: object) -> tuple[int, list[str]]:
+        job = {"data": payload | {"context": {}} | changes}
+        async with http.post("/queue/emails/jobs", json=job) as response:
+            answer = await response.json()
+        return response.status, [fault["pointer"] for fault in answer.get("errors", ())]
+
+    async with serve(settings) as http:
+        assert await submit(http) == (202, [])
+    await mail.announce(redis, "emails", templates)
+    async with serve(settings) as http:
+        assert await submit(http) == (422, ["/data/template"])
+        assert await submit(http, template="notice") == (422, ["/data/context"])
+        wrong = {"message": 1}
+        assert await submit(http, template="notice", context=wrong) == (
+            422,
+            ["/data/context/message"],
+        )
+        assert await submit(http, to="evil", template="notice") == (422, ["/data/to"])
+        assert await submit(http, template="notice", context={"message": "x"}) == (202, [])
+        async with http.get("/queue/stats") as response:
+            rows = (await response.json())["data"]
+        assert [row["name"] for row in rows] == sorted(catalog())
