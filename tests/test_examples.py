@@ -1,12 +1,18 @@
 """Every example runs, and does what it says."""
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from aiohttp import ClientSession
+from aiohttp.test_utils import TestServer
+from gate import ended
+from working import delivering
 
 import streams
 from schemas.job import State
@@ -77,6 +83,41 @@ async def test_outcomes(redis: streams.Redis) -> None:
     assert dead["no such address"].attempts_made == 1
     assert dead["no such address"].errors[0].code == "unknown_address"
     assert dead["flat tyre"].attempts_made == 2
+
+
+async def test_webhook_receiver(redis: streams.Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    async with delivering(redis) as desk:
+        (secret,) = await desk.keys("org-123", "")
+        receiver = load("webhook_receiver").Receiver(secret, received.put)
+        async with TestServer(receiver.app(), host="127.0.0.1") as server:
+            url = str(server.make_url("/hook"))
+            queue = streams.Queue("webhooks", redis)
+            job_id = (await queue.add("x", delivery(url))).id
+            assert await received.get() == {"event": "vc.issued", "credentialId": "vc-1"}
+            job = await ended(redis, job_id, "webhooks")
+            assert job.returnvalue["status"] == 202
+            for headers in ({}, {"webhook-signature": "v1"}, {"webhook-signature": "v1,a,b"}):
+                head = {"webhook-id": "1", "webhook-timestamp": "1"} | headers
+                async with ClientSession() as http, http.post(url, data=b"{}", headers=head) as no:
+                    assert no.status == 400
+            other = await queue.add("x", delivery(url) | {"organizationId": "org-666"})
+            job = await ended(redis, other.id, "webhooks")
+            assert (job.state, job.errors[0].code) == (State.FAILED, "http_400")
+    assert received.empty()
+    assert capsys.readouterr().out.count("refused") == 4
+
+
+def delivery(url: str) -> dict[str, Any]:
+    """The callback of an issuance."""
+    payload = {"event": "vc.issued", "credentialId": "vc-1"}
+    return {
+        "url": url,
+        "method": "POST",
+        "payload": payload,
+        "event": "vc.issued",
+        "organizationId": "org-123",
+    }
 
 
 @pytest.mark.timeout(STORY_S)

@@ -1,9 +1,5 @@
 """Deliveries from the queue to a receiver and back: real Redis, real destinations, real HTTP."""
 
-import base64
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -14,42 +10,21 @@ from gate import ended
 from processes import until
 from receivers import open_settings, receiver, reply
 from standardwebhooks.webhooks import Webhook as Oracle
+from working import delivering, destinations
 
-from consumers import Worker
 from consumers.delivery import send
 from consumers.delivery.send import Delivery
-from consumers.destinations import Destinations, open_destinations
+from consumers.destinations import open_destinations
 from consumers.processor import Resources
-from consumers.processors.webhooks import PROCESSOR, open_delivery
+from consumers.processors.webhooks import open_delivery
 from consumers.relay import Relay
-from credentials.keyring import Keyring
-from credentials.webhook_secrets import WebhookSecrets
 from outbound.client import open_client
 from schemas.job import Backoff, JobOptions, State
 from schemas.queues.webhooks import SPEC, Webhook
 from schemas.spec import QueueSpec
 from streams import JobView, Queue, Redis
-from streams.destinations import SecretShelf
 
 AT_ONCE = JobOptions(backoff=Backoff(type="fixed", delay=0))
-
-
-RING = Keyring.parse(f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}")
-
-
-def destinations(redis: Redis) -> Destinations:
-    return Destinations(redis, WebhookSecrets(SecretShelf(redis), RING, 0))
-
-
-@asynccontextmanager
-async def working(redis: Redis) -> AsyncIterator[Destinations]:
-    """A worker that may call loopback."""
-    desk = destinations(redis)
-    async with open_client(open_settings()) as client:
-        worker = Worker(PROCESSOR, redis=redis)
-        worker.state = Delivery(client, desk)
-        async with worker:
-            yield desk
 
 
 async def submit(redis: Redis, url: str, options: JobOptions = AT_ONCE, **changes: Any) -> str:
@@ -63,7 +38,7 @@ async def finished(redis: Redis, job_id: str) -> JobView:
 async def test_a_delivery_that_succeeds_at_the_second_attempt(redis: Redis) -> None:
     async with (
         receiver(reply(503, b"busy"), reply(200, b"ok")) as server,
-        working(redis) as desk,
+        delivering(redis) as desk,
     ):
         job_id = await submit(redis, server.url)
         job = await finished(redis, job_id)
@@ -86,7 +61,7 @@ async def test_a_delivery_that_succeeds_at_the_second_attempt(redis: Redis) -> N
 
 
 async def test_three_attempts_and_then_it_has_failed(redis: Redis) -> None:
-    async with receiver(reply(500)) as server, working(redis):
+    async with receiver(reply(500)) as server, delivering(redis):
         job = await finished(redis, await submit(redis, server.url))
     assert (job.state, job.attempts_made, len(server.requests)) == (State.FAILED, 3, 3)
     assert [(error.reason, error.code) for error in job.errors] == [("failed", "http_500")] * 3
@@ -94,20 +69,20 @@ async def test_three_attempts_and_then_it_has_failed(redis: Redis) -> None:
 
 @pytest.mark.parametrize(("status", "code"), [(404, "http_404"), (302, "redirect_not_followed")])
 async def test_what_is_refused_is_not_tried_again(redis: Redis, status: int, code: str) -> None:
-    async with receiver(reply(status)) as server, working(redis):
+    async with receiver(reply(status)) as server, delivering(redis):
         job = await finished(redis, await submit(redis, server.url))
     assert (job.state, job.attempts_made, len(server.requests)) == (State.FAILED, 1, 1)
     assert [(error.reason, error.code) for error in job.errors] == [("rejected", code)]
 
 
 async def test_unless_the_job_asks_for_it(redis: Redis) -> None:
-    async with receiver(reply(404), reply(200)) as server, working(redis):
+    async with receiver(reply(404), reply(200)) as server, delivering(redis):
         job = await finished(redis, await submit(redis, server.url, retryOn4xx=True))
     assert (job.state, len(server.requests)) == (State.COMPLETED, 2)
 
 
 async def test_410_ends_the_deliveries_to_a_destination(redis: Redis) -> None:
-    async with receiver(reply(410)) as server, working(redis):
+    async with receiver(reply(410)) as server, delivering(redis):
         first = await finished(redis, await submit(redis, server.url))
         second = await finished(redis, await submit(redis, server.url + "other"))
         other = await finished(redis, await submit(redis, server.url, organizationId="org-2"))
@@ -119,7 +94,7 @@ async def test_410_ends_the_deliveries_to_a_destination(redis: Redis) -> None:
 
 async def test_retry_after_keeps_other_jobs_away_and_charges_them_nothing(redis: Redis) -> None:
     queue = Queue(SPEC, redis)
-    async with receiver(reply(503, b"", {"Retry-After": "3600"})) as server, working(redis):
+    async with receiver(reply(503, b"", {"Retry-After": "3600"})) as server, delivering(redis):
         first = await submit(redis, server.url)
         await until(lambda: is_delayed(queue, first), within_s=20, what="the first is delayed")
         second = await submit(redis, server.url)
@@ -140,7 +115,7 @@ async def is_delayed(queue: Queue, job_id: str) -> bool:
 async def test_a_replayed_delivery_has_its_old_id_and_all_its_attempts(redis: Redis) -> None:
     queue = Queue(SPEC, redis)
     answers = [reply(500)] * 3 + [reply(500), reply(200)]
-    async with receiver(*answers) as server, working(redis):
+    async with receiver(*answers) as server, delivering(redis):
         job_id = await submit(redis, server.url)
         await finished(redis, job_id)
         await queue.revive(job_id)
@@ -166,7 +141,7 @@ async def test_a_delivery_whose_answer_got_lost_comes_again_under_its_id(redis: 
         lease = await send.admitted(delivery, webhook, claim.job)
         await send.attempt(delivery, webhook, claim.job, lease)
         await hand.release(claim)
-        async with working(redis):
+        async with delivering(redis):
             job = await finished(redis, job_id)
     assert job.state == State.COMPLETED
     first, second = server.requests
@@ -176,7 +151,7 @@ async def test_a_delivery_whose_answer_got_lost_comes_again_under_its_id(redis: 
 
 async def test_the_callback_of_a_job_arrives_signed_and_once(redis: Redis) -> None:
     spec = QueueSpec("chaos")
-    async with receiver(reply(200)) as server, working(redis) as desk:
+    async with receiver(reply(200)) as server, delivering(redis) as desk:
         options = JobOptions(callback_url=server.url)
         told = {"organizationId": "org-1"}
         job_id = (await Queue(spec, redis).add("x", told, options)).id
