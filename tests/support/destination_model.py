@@ -1,0 +1,146 @@
+"""What `dest_admit`, `dest_settle` and `dest_switch` do to a destination, in Python and in memory.
+
+Written from docs/destinations.md and the protocol, with a clock of its own.
+"""
+
+from dataclasses import dataclass, field
+
+TENTHS = 10
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Small enough that random lives meet every limit; all times in ms."""
+
+    limit: int = 2
+    rate_max: int = 5
+    rate_ms: int = 20_000
+    lease_ms: int = 8_000
+    window_ms: int = 10_000
+    requests: int = 3
+    percent: int = 70
+    open_ms: int = 5_000
+    openings: int = 3
+    patience_ms: int = 15_000
+    spread_ms: int = 2_000
+    most_ms: int = 4_000
+    forget_ms: int = 10**9
+
+
+@dataclass
+class Model:
+    """A destination. `now` is moved by the test."""
+
+    numbers: Numbers
+    now: int = 1_800_000_000_000
+    state: str = "closed"
+    reason: str = ""
+    until: int = 0
+    probe: str = ""
+    openings: int = 0
+    not_before: int = 0
+    leases: dict[str, int] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+    since: dict[str, int] = field(default_factory=dict)
+    outcomes: list[tuple[int, bool]] = field(default_factory=list)
+    """Of the closed circuit: tenth of the window, and whether it was a success."""
+
+    def running(self) -> list[str]:
+        return [lease for lease, ends in self.leases.items() if ends > self.now]
+
+    def admit(self, job: str, lease: str) -> tuple[str, str]:
+        """Word and reason."""
+        if lease in self.running():
+            return "OK", ""
+        if self.state == "disabled":
+            self.since.pop(job, None)
+            return "DISABLED", "destination_disabled"
+        reason = self._why_not()
+        if not reason:
+            self._start(lease)
+            self.since.pop(job, None)
+            return "OK", ""
+        if reason.startswith("circuit"):
+            waits = self.since.get(job)
+            if waits is not None and self.now - waits > self.numbers.patience_ms:
+                del self.since[job]
+                return "DISABLED", "destination_unavailable"
+            if waits is None:
+                self.since[job] = self.now
+                oldest = self.now - 2 * self.numbers.patience_ms
+                self.since = {j: at for j, at in self.since.items() if at > oldest}
+        return "DEFER", reason
+
+    def floor(self, reason: str) -> int:
+        """Before this moment a deferred job has no business here."""
+        if reason == "retry_after":
+            return self.not_before
+        if reason == "circuit_open":
+            return self.until
+        return self.now
+
+    def _why_not(self) -> str:
+        if self.not_before > self.now:
+            return "retry_after"
+        if self.state == "open" and self.until > self.now:
+            return "circuit_open"
+        if self.state == "open" and self.probe in self.running():
+            return "circuit_half_open"
+        if len(self.running()) >= self.numbers.limit:
+            return "concurrency"
+        recent = [at for at in self.starts.values() if at > self.now - self.numbers.rate_ms]
+        return "rate" if len(recent) >= self.numbers.rate_max else ""
+
+    def _start(self, lease: str) -> None:
+        self.leases = {name: self.leases[name] for name in self.running()}
+        self.leases[lease] = self.now + self.numbers.lease_ms
+        self.starts[lease] = self.now
+        if self.state == "open":
+            self.probe = lease
+
+    def settle(self, lease: str, outcome: str, defer_ms: int) -> tuple[str, str]:
+        """Word, and what the destination became."""
+        mine = self.leases.pop(lease, None) is not None
+        self.not_before = max(self.not_before, self.now + defer_ms if defer_ms else 0)
+        became = self._became(lease, outcome) if mine else ""
+        if outcome == "gone" and self.state != "disabled":
+            became, self.reason = "disabled", "gone"
+        if became == "opened":
+            self.openings += 1
+            if self.openings >= self.numbers.openings:
+                became, self.reason = "disabled", "failing"
+        self._turn(became)
+        return ("OK" if mine else "ALREADY"), became
+
+    def _became(self, lease: str, outcome: str) -> str:
+        if self.state == "open" and lease == self.probe:
+            self.probe = ""
+            return {"success": "closed", "failure": "opened"}.get(outcome, "")
+        if self.state != "closed" or outcome not in ("success", "failure"):
+            return ""
+        tenth = self.now * TENTHS // self.numbers.window_ms
+        self.outcomes.append((tenth, outcome == "success"))
+        self.outcomes = [(at, good) for at, good in self.outcomes if at > tenth - TENTHS]
+        bad = sum(not good for _, good in self.outcomes)
+        enough = len(self.outcomes) >= self.numbers.requests
+        share = bad * 100 >= self.numbers.percent * len(self.outcomes)
+        return "opened" if outcome == "failure" and enough and share else ""
+
+    def _turn(self, became: str) -> None:
+        if became == "":
+            return
+        self.outcomes, self.probe = [], ""
+        if became == "closed":
+            self.state, self.openings = "closed", 0
+        elif became == "opened":
+            self.state, self.until = "open", self.now + self.numbers.open_ms
+        else:
+            self.state = "disabled"
+
+    def switch(self, to: str) -> None:
+        """An operator."""
+        if to == "disabled":
+            self.state, self.reason = "disabled", "operator"
+            return
+        self.state, self.openings, self.not_before = "closed", 0, 0
+        self.outcomes, self.probe = [], ""
