@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from schemas.queues.vc_issuance import VcIssuance
 
@@ -109,3 +109,108 @@ def test_claims_may_name_their_subject(good: Good) -> None:
     payload = good[VcIssuance]
     claims = {"id": payload["subjectDid"], "deep": nested(60), "n": None, "t": True, "x": 2**64 - 1}
     assert VcIssuance.model_validate(payload | {"claims": claims}).claims == claims
+
+
+def faults(good: Good, **changes: Any) -> dict[tuple[Any, ...], str]:
+    """Where the good payload with these changes fails (a change to ... leaves the member out)."""
+    changed = good[VcIssuance] | changes
+    payload = {name: value for name, value in changed.items() if value is not ...}
+    try:
+        VcIssuance.model_validate(payload)
+    except ValidationError as error:
+        return {each["loc"]: each["msg"] for each in error.errors()}
+    return {}
+
+
+CLAIMED = ("issuerDid", "subjectDid", "credentialType", "claims")
+SCHEMA = {"id": "https://a.example/schema.json", "type": "JsonSchema"}
+
+
+@pytest.mark.parametrize("absent", [..., None])
+@pytest.mark.parametrize("name", CLAIMED)
+def test_claims_need_all_of_their_members(good: Good, name: str, absent: Any) -> None:
+    assert faults(good, **{name: absent}) == {(name,): "Field required"}
+
+
+def test_a_whole_credential_needs_none_of_them(good: Good) -> None:
+    without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
+    credential = {"credential": {"type": "VerifiableCredential"}}
+    assert faults(good, **without, **credential) == {}
+    agreeing = {"credentialType": ..., "claims": ..., "expirationDate": ...}
+    assert faults(good, **agreeing, **credential, dataModel="2.0", status=["revocation"]) == {}
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"credentialType": "Degree"}, {"claims": {"a": 1}}, {"validFrom": "2030-01-01T00:00:00Z"},
+        {"expirationDate": "2030-01-01T00:00:00Z"}, {"contexts": ["https://a.example/c"]},
+        {"name": "A"}, {"description": "A"}, {"credentialSchema": SCHEMA},
+    ],
+)  # fmt: skip
+def test_a_whole_credential_says_it_itself(good: Good, member: dict[str, Any]) -> None:
+    without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
+    (name,) = member
+    found = faults(good, **{**without, "credential": {"a": 1}, **member})
+    assert found == {(name,): "Value error, must be absent: the credential itself says it"}
+
+
+def test_a_whole_credential_has_one_status(good: Good) -> None:
+    without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
+    credential = {"credentialStatus": {"type": "T"}}
+    assert set(faults(good, **without, credential=credential, status=["revocation"])) == {
+        ("status",)
+    }
+
+
+@pytest.mark.parametrize("value", [{}, [], "x", 7, {"a": math.nan}, nested(66)])
+def test_not_a_whole_credential(good: Good, value: Any) -> None:
+    without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
+    assert {place[0] for place in faults(good, **without, credential=value)} == {"credential"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"dataModel": "1.1"}, {"dataModel": "2.0"}, {"validFrom": "2030-01-01T00:00:00Z"},
+        {"contexts": ["https://a.example/c", "urn:x:c"]}, {"name": "A", "description": "B"},
+        {"credentialSchema": SCHEMA}, {"credentialSchema": [SCHEMA]},
+        {"status": ["revocation"]}, {"status": ["suspension", "revocation"]},
+    ],
+)  # fmt: skip
+def test_further_members(good: Good, members: dict[str, Any]) -> None:
+    assert faults(good, **members) == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "place"),
+    [
+        ({"dataModel": "1.0"}, ("dataModel",)),
+        ({"dataModel": 2.0}, ("dataModel",)),
+        ({"validFrom": "2030-01-01"}, ("validFrom",)),
+        ({"contexts": []}, ("contexts",)),
+        ({"contexts": "https://a.example/c"}, ("contexts",)),
+        ({"contexts": ["relative"]}, ("contexts", 0)),
+        ({"contexts": [{"a": "urn:x:a"}]}, ("contexts", 0)),
+        ({"contexts": ["urn:x:c", "urn:x:c"]}, ("contexts",)),
+        ({"contexts": [f"urn:x:{n}" for n in range(17)]}, ("contexts",)),
+        ({"name": ""}, ("name",)),
+        ({"name": {"@value": "x"}}, ("name",)),
+        ({"name": "A", "dataModel": "1.1"}, ("name",)),
+        ({"description": "A", "dataModel": "1.1"}, ("description",)),
+        ({"credentialSchema": []}, ("credentialSchema",)),
+        ({"credentialSchema": "https://a.example"}, ("credentialSchema",)),
+        ({"credentialSchema": {"id": "x", "type": "T"}}, ("credentialSchema", 0, "id")),
+        ({"credentialSchema": [SCHEMA, {"id": "urn:x:y"}]}, ("credentialSchema", 1, "type")),
+        ({"credentialSchema": SCHEMA | {"more": 1}}, ("credentialSchema", 0, "more")),
+        ({"credentialSchema": [SCHEMA, SCHEMA]}, ("credentialSchema",)),
+        ({"status": []}, ("status",)),
+        ({"status": "revocation"}, ("status",)),
+        ({"status": ["refresh"]}, ("status", 0)),
+        ({"status": ["revocation", "revocation"]}, ("status",)),
+    ],
+)
+def test_further_members_that_are_refused(
+    good: Good, members: dict[str, Any], place: tuple[Any, ...]
+) -> None:
+    assert set(faults(good, **members)) == {place}
