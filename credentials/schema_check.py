@@ -1,0 +1,137 @@
+"""credentialSchema: VC JSON Schema's JsonSchema and JsonSchemaCredential (J1-J3).
+
+Entries of other types are passed over (E8). A schema that cannot be had or understood is no
+permission: the credential is then not valid.
+"""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from credentials.authentic import Reader
+from credentials.datamodel import Json, entries, malformed, types_of
+from credentials.retrieval import NotRetrieved, Retrieve
+from credentials.schema_validation import validate
+from credentials.statements import Statement
+from credentials.strict_json import NotJson, load_object
+from credentials.verdict import CouldNotTell, Invalid
+
+MAX_SCHEMA_BYTES = 128 * 1024
+MAX_SCHEMAS = 8
+"""Most schemas of one credential."""
+
+CACHE_S = 300.0
+CACHE_SCHEMAS = 64
+
+MEDIA_TYPES = {
+    "JsonSchema": "application/schema+json, application/json;q=0.9",
+    "JsonSchemaCredential": "application/vc+jwt, application/jwt;q=0.9",
+}
+_SRI = re.compile(r"(sha256|sha384|sha512)-([A-Za-z0-9+/]+=*)")
+
+Check = Callable[[Statement], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class SchemaCheck:
+    """Fetches schemas, keeps them for a short while, and validates credentials against them.
+
+    `status` says whether the credential that a schema comes in still stands.
+    """
+
+    reader: Reader
+    retrieve: Retrieve
+    status: Check
+    _bodies: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict)
+
+    async def check(self, statement: Statement) -> None:
+        """Return when the whole credential conforms to each of its schemas.
+
+        Raises Invalid: SCHEMA_VALIDATION_ERROR, SCHEMA_RETRIEVAL_ERROR, SCHEMA_VERIFICATION_ERROR,
+        SCHEMA_MALFORMED, SCHEMA_INDETERMINATE, MALFORMED_VALUE_ERROR; CouldNotTell
+        SCHEMA_RETRIEVAL_ERROR.
+        """
+        named = entries(statement.document, "credentialSchema")
+        if len(named) > MAX_SCHEMAS:
+            raise malformed(f"A credential may have at most {MAX_SCHEMAS} schemas.")
+        for entry in named:
+            types = types_of(entry)
+            for kind, media_type in MEDIA_TYPES.items():
+                if kind in types:
+                    body = await self._body(entry, media_type)
+                    schema = await self._schema(kind, body)
+                    await asyncio.to_thread(validate, schema, statement.document)
+
+    async def _schema(self, kind: str, body: bytes) -> Json:
+        if kind == "JsonSchema":
+            try:
+                return load_object(body)
+            except NotJson as error:
+                raise Invalid("SCHEMA_MALFORMED", f"The schema {error}.") from None
+        return await self._enclosed(body)
+
+    async def _body(self, entry: Json, media_type: str) -> bytes:
+        url = str(entry["id"])
+        body = self._recall(url)
+        if body is None:
+            try:
+                body = await self.retrieve(url, MAX_SCHEMA_BYTES, media_type)
+            except NotRetrieved as error:
+                code, message = "SCHEMA_RETRIEVAL_ERROR", f"The schema: {error}"
+                if error.transient:
+                    raise CouldNotTell(code, message) from error
+                raise Invalid(code, message) from None
+            self._keep(url, body)
+        _check_digest(entry, body)
+        return body
+
+    def _recall(self, url: str) -> bytes | None:
+        until_s, body = self._bodies.get(url, (0.0, b""))
+        return body if self.reader.clock() < until_s else None
+
+    def _keep(self, url: str, body: bytes) -> None:
+        self._bodies.pop(url, None)
+        self._bodies[url] = (self.reader.clock() + CACHE_S, body)
+        while len(self._bodies) > CACHE_SCHEMAS:
+            self._bodies.popitem(last=False)
+
+    async def _enclosed(self, body: bytes) -> Json:
+        """The schema in a credential, which is verified like any other."""
+        token = body.decode("ascii", errors="replace").strip(" \t\r\n")
+        try:
+            statement = await self.reader.authentic(token)
+            await self.status(statement)
+        except Invalid as error:
+            raise _unverified(f"{error.code}, {error}") from None
+        if "JsonSchemaCredential" not in types_of(statement.document):
+            raise _unverified("its type does not include JsonSchemaCredential")
+        subjects = entries(statement.document, "credentialSubject")
+        schema = subjects[0].get("jsonSchema")
+        if len(subjects) != 1 or not isinstance(schema, dict):
+            raise _unverified("it has no jsonSchema, an object")
+        return schema
+
+
+def _check_digest(entry: Json, body: bytes) -> None:
+    """Subresource Integrity: the strongest algorithm named decides."""
+    if "digestMultibase" in entry:
+        raise Invalid(
+            "SCHEMA_INDETERMINATE", "digestMultibase of a schema is not supported; use digestSRI."
+        )
+    if "digestSRI" not in entry:
+        return
+    digests = _SRI.findall(str(entry["digestSRI"]))
+    strongest = max((name for name, _ in digests), default="")
+    if not strongest:
+        raise malformed("digestSRI of a schema must be sha256-, sha384- or sha512- and base64.")
+    actual = base64.b64encode(hashlib.new(strongest, body).digest()).decode()
+    if (strongest, actual) not in digests:
+        raise _unverified("it is not what its digestSRI says")
+
+
+def _unverified(why: str) -> Invalid:
+    return Invalid("SCHEMA_VERIFICATION_ERROR", f"The schema cannot be accepted: {why}")

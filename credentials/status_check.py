@@ -1,0 +1,212 @@
+"""Whether a credential was revoked or suspended: W3C Bitstring Status List 1.0 (I1-I7).
+
+Entries of other types say nothing here and are passed over, as the data model demands (E8). For a
+BitstringStatusListEntry everything must be had and hold; what cannot be looked up is no good news.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from credentials import bitstring
+from credentials.authentic import Reader
+from credentials.datamodel import Json, entries, is_url, malformed, types_of
+from credentials.moments import date_time
+from credentials.retrieval import NotRetrieved, Retrieve
+from credentials.statements import Statement
+from credentials.verdict import CouldNotTell, Invalid
+
+MAX_LIST_CHARS = 4 * 1024 * 1024
+"""Longest status list credential read, as a token."""
+
+MAX_ENTRIES = 16
+"""Most entries of one credential: each may cost a fetch."""
+
+CACHE_BYTES = 64 * 1024 * 1024
+DEFAULT_TTL_S = 300.0
+"""How long a list is believed that does not say (`ttl`), and the longest it is believed (I7)."""
+
+MEDIA_TYPES = "application/vc+jwt, application/jwt;q=0.9, text/plain;q=0.5"
+ENTRY, LIST, LIST_CREDENTIAL = (
+    "BitstringStatusListEntry",
+    "BitstringStatusList",
+    "BitstringStatusListCredential",
+)
+_SET = {
+    "revocation": ("STATUS_REVOKED", "The issuer has revoked this credential."),
+    "suspension": ("STATUS_SUSPENDED", "The issuer has suspended this credential."),
+}
+
+Hosted = Callable[[str], Awaitable[str | None]]
+"""URL -> the token of a status list of this installation; None: not one of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusList:
+    """A list whose signature was verified. `until_s` bounds how long it is believed."""
+
+    issuer: str
+    purposes: frozenset[str]
+    bits: bytes
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One BitstringStatusListEntry, well formed."""
+
+    purpose: str
+    index: int
+    size: int
+    """Bits per credential."""
+    url: str
+
+
+@dataclass(slots=True)
+class StatusCheck:
+    """Looks entries up; keeps the lists it fetched for as long as they may be believed.
+
+    `hosted` is asked first and what it gives is not kept: a revocation here counts at once.
+    """
+
+    reader: Reader
+    retrieve: Retrieve
+    hosted: Hosted | None = None
+    _known: OrderedDict[str, StatusList] = field(default_factory=OrderedDict)
+    _fetching: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def check(self, statement: Statement) -> None:
+        """Return when no entry of the credential is set.
+
+        Raises Invalid: STATUS_REVOKED, STATUS_SUSPENDED, STATUS_SET, STATUS_RETRIEVAL_ERROR,
+        STATUS_VERIFICATION_ERROR, STATUS_LIST_LENGTH_ERROR, RANGE_ERROR, MALFORMED_VALUE_ERROR;
+        CouldNotTell STATUS_RETRIEVAL_ERROR.
+        """
+        for entry in entries_of(statement.document):
+            found = await self._list(entry.url)
+            if found.issuer != statement.signer:
+                raise _unverified("it is not by the issuer of the credential")
+            if entry.purpose not in found.purposes:
+                raise _unverified(f"it is not about {entry.purpose}")
+            if is_set(found.bits, entry):
+                raise Invalid(*_SET.get(entry.purpose, _other(entry.purpose)))
+
+    async def _list(self, url: str) -> StatusList:
+        token = await self.hosted(url) if self.hosted else None
+        if token is not None:
+            return await self._verified(token)
+        lock = self._fetching.setdefault(url, asyncio.Lock())
+        try:
+            async with lock:
+                return self._recall(url) or self._keep(url, await self._fetched(url))
+        finally:
+            if not lock.locked():
+                self._fetching.pop(url, None)
+
+    def _recall(self, url: str) -> StatusList | None:
+        known = self._known.get(url)
+        return known if known is not None and self.reader.clock() < known.until_s else None
+
+    def _keep(self, url: str, found: StatusList) -> StatusList:
+        self._known.pop(url, None)
+        self._known[url] = found
+        while sum(len(kept.bits) for kept in self._known.values()) > CACHE_BYTES:
+            self._known.popitem(last=False)
+        return found
+
+    async def _fetched(self, url: str) -> StatusList:
+        try:
+            body = await self.retrieve(url, MAX_LIST_CHARS, MEDIA_TYPES)
+        except NotRetrieved as error:
+            code, message = "STATUS_RETRIEVAL_ERROR", f"The status list: {error}"
+            if error.transient:
+                raise CouldNotTell(code, message) from error
+            raise Invalid(code, message) from None
+        # What is not a token fails as one, with its own words.
+        return await self._verified(body.decode("ascii", errors="replace").strip(" \t\r\n"))
+
+    async def _verified(self, token: str) -> StatusList:
+        """The list in a token, by the same pipeline as any credential (I3)."""
+        try:
+            statement = await self.reader.authentic(token, max_chars=MAX_LIST_CHARS)
+        except Invalid as error:
+            raise _unverified(f"{error.code}, {error}") from None
+        subject = _subject(statement.document)
+        purposes = subject.get("statusPurpose")
+        named: list[Any] = purposes if isinstance(purposes, list) else [purposes]
+        if not named or not all(isinstance(purpose, str) for purpose in named):
+            raise malformed("statusPurpose of a status list must be one or more strings.")
+        encoded = subject.get("encodedList")
+        if not isinstance(encoded, str):
+            raise malformed("encodedList of a status list must be a string.")
+        bits = await asyncio.to_thread(bitstring.decode, encoded)
+        until_s = self._until(statement.document, subject)
+        return StatusList(statement.signer, frozenset(named), bits, until_s)
+
+    def _until(self, document: Json, subject: Json) -> float:
+        """When the list has to be fetched again: `ttl` is in milliseconds (I7)."""
+        ttl = subject.get("ttl", DEFAULT_TTL_S * 1000)
+        if isinstance(ttl, bool) or not isinstance(ttl, int | float) or ttl < 0:
+            raise malformed("ttl of a status list must be a number of milliseconds.")
+        until_s = self.reader.clock() + min(ttl / 1000, DEFAULT_TTL_S)
+        for name in ("validUntil", "expirationDate"):
+            if name in document:
+                until_s = min(until_s, date_time(name, document[name]))
+        return until_s
+
+
+def entries_of(credential: Json) -> list[Entry]:
+    """The Bitstring entries of a credential, in their order. Raises Invalid."""
+    found = [entry for entry in entries(credential, "credentialStatus") if ENTRY in types_of(entry)]
+    if len(found) > MAX_ENTRIES:
+        raise malformed(f"A credential may have at most {MAX_ENTRIES} status entries.")
+    return [_entry(entry) for entry in found]
+
+
+def is_set(bits: bytes, entry: Entry) -> bool:
+    """Whether any bit of the entry is set. Raises STATUS_LIST_LENGTH_ERROR, RANGE_ERROR."""
+    if len(bits) * 8 // entry.size < bitstring.MIN_BITS:
+        raise Invalid(
+            "STATUS_LIST_LENGTH_ERROR",
+            f"The status list has fewer than {bitstring.MIN_BITS} entries of {entry.size} bits.",
+        )
+    first = entry.index * entry.size
+    # The last one too, though the first may be set already: an entry lies within the list or not.
+    bitstring.bit(bits, first + entry.size - 1)
+    return any(bitstring.bit(bits, first + offset) for offset in range(entry.size))
+
+
+def _entry(entry: Json) -> Entry:
+    purpose, url, size = (
+        entry.get("statusPurpose"), entry.get("statusListCredential"), entry.get("statusSize", 1)
+    )  # fmt: skip
+    if not isinstance(purpose, str) or not purpose:
+        raise malformed("statusPurpose of a status entry must be a string.")
+    if not is_url(url):
+        raise malformed("statusListCredential must be the URL of a status list.")
+    if entry.get("id") == url:
+        raise malformed("id of a status entry must not be the URL of its list.")
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 64:
+        raise malformed("statusSize must be a whole number from 1 to 64.")
+    return Entry(purpose, bitstring.index(entry.get("statusListIndex")), size, str(url))
+
+
+def _subject(document: Json) -> Json:
+    if LIST_CREDENTIAL not in types_of(document):
+        raise _unverified(f"its type does not include {LIST_CREDENTIAL}")
+    if entries_of(document):
+        raise _unverified("it has a status of its own")
+    subjects = entries(document, "credentialSubject")
+    if len(subjects) != 1 or LIST not in types_of(subjects[0]):
+        raise _unverified(f"its subject is not of type {LIST}")
+    return subjects[0]
+
+
+def _unverified(why: str) -> Invalid:
+    return Invalid("STATUS_VERIFICATION_ERROR", f"The status list cannot be accepted: {why}")
+
+
+def _other(purpose: Any) -> tuple[str, str]:
+    return "STATUS_SET", f"The status of this credential for {str(purpose)[:64]} is set."

@@ -1,0 +1,131 @@
+"""Verification of credentials and presentations, one step after the other.
+
+What needs no network comes first, then the signature, and only what an authentic token refers to
+is fetched: nobody can make this installation fetch anything but DID documents without signing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from credentials.authentic import Clock, Reader
+from credentials.datamodel import entries
+from credentials.errors import CredentialError
+from credentials.retrieval import Retrieve
+from credentials.schema_check import SchemaCheck
+from credentials.signatures import Resolve, authenticate
+from credentials.statements import Kind, Statement
+from credentials.status_check import Hosted, StatusCheck
+from credentials.verdict import Invalid, Verdict, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the verifier asked for, apart from a credential that is valid."""
+
+    kind: Kind = "credential"
+    audience: frozenset[str] = frozenset()
+    """The verifier's names. A token that names an audience must name one of them (D2, D3)."""
+    nonce: str | None = None
+    """The challenge that the token must carry."""
+
+
+class Verifier:
+    """Verifies any number of tokens; what it fetched is shared between them.
+
+    `resolve` gives DID documents, `retrieve` status lists and schemas, `hosted` the status lists of
+    this installation, without asking itself over HTTP. `clock` is in seconds since 1970, and
+    `skew_s` is by how much clocks may differ (F8).
+    """
+
+    def __init__(
+        self,
+        resolve: Resolve,
+        retrieve: Retrieve,
+        *,
+        clock: Clock,
+        skew_s: float = 30,
+        hosted: Hosted | None = None,
+    ) -> None:
+        self._reader = Reader(resolve, clock, skew_s)
+        self._status = StatusCheck(self._reader, retrieve, hosted)
+        self._schema = SchemaCheck(self._reader, retrieve, self._status.check)
+
+    async def verify(self, text: str, expected: Expected | None = None) -> Verdict:
+        """The verdict about a token, or about an envelope with one in it.
+
+        Never raises for what is in `text`. Raises CouldNotTell when something needed could not be
+        fetched now; `verdict.invalid` makes a verdict of it when there is no other time.
+        """
+        try:
+            return await self._judge(text, expected or Expected())
+        except CredentialError as error:
+            return invalid(error)
+
+    async def _judge(self, text: str, expected: Expected) -> Verdict:
+        token, statement = await self._reader.read(text, expected.kind)
+        _check_audience(statement, expected)
+        _check_nonce(statement, expected)
+        await authenticate(token, statement, self._reader.resolve)
+        if statement.kind == "presentation":
+            return await self._presentation(statement, expected)
+        await self._status.check(statement)
+        await self._schema.check(statement)
+        return _credential(statement)
+
+    async def _presentation(self, statement: Statement, expected: Expected) -> Verdict:
+        """Each credential is judged as if it had come alone, for the same verifier."""
+        inner = Expected(audience=expected.audience)
+        verdicts = []
+        for number, text in enumerate(statement.enclosed, start=1):
+            try:
+                verdicts.append(await self._judge(text, inner))
+            except CredentialError as error:
+                raise Invalid(
+                    error.code, f"Credential {number} of the presentation: {error}"
+                ) from None
+        said = [{n: v for n, v in each.result().items() if n != "valid"} for each in verdicts]
+        return Verdict(
+            valid=True,
+            issuer=statement.signer,
+            claims={"verifiableCredential": said},
+            document=statement.document,
+            credentials=tuple(verdicts),
+        )
+
+
+def _check_audience(statement: Statement, expected: Expected) -> None:
+    """A presentation is for the one who asked for it. A credential mostly is for anybody; but if
+    it names somebody, it is for nobody else (RFC 7519, 4.1.3)."""
+    if statement.audience is None:
+        if statement.kind == "presentation" and expected.audience:
+            raise Invalid(
+                "AUDIENCE_MISMATCH", "The presentation does not say whom it is for (aud)."
+            )
+        return
+    if not expected.audience & set(statement.audience):
+        raise Invalid(
+            "AUDIENCE_MISMATCH",
+            "The token is for somebody else: its aud does not contain the verifier (verifierDid).",
+        )
+
+
+def _check_nonce(statement: Statement, expected: Expected) -> None:
+    if expected.nonce is not None and statement.nonce != expected.nonce:
+        raise Invalid("NONCE_MISMATCH", "The token does not carry the nonce that was asked for.")
+
+
+def _credential(statement: Statement) -> Verdict:
+    """Several subjects have no one id: their claims are then listed, ids included (A6)."""
+    subjects = entries(statement.document, "credentialSubject")
+    claims: dict[str, Any] = {"credentialSubject": subjects}
+    subject = None
+    if len(subjects) == 1:
+        claims = {name: value for name, value in subjects[0].items() if name != "id"}
+        subject = subjects[0].get("id")
+    return Verdict(
+        valid=True,
+        issuer=statement.signer,
+        subject=subject,
+        claims=claims,
+        document=statement.document,
+    )
