@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway import health, jobs, queues
+from gateway import health, jobs, mail, queues
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
@@ -11,7 +11,7 @@ from gateway.security import guard
 from gateway.settings import GatewaySettings
 from streams import Redis
 
-TABLE: tuple[Route, ...] = (*health.ROUTES, *queues.ROUTES, *jobs.ROUTES)
+TABLE: tuple[Route, ...] = (*health.ROUTES, *queues.ROUTES, *jobs.ROUTES, *mail.ROUTES)
 
 
 def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
