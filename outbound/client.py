@@ -150,7 +150,7 @@ class Client:
         now = time.monotonic()
         if now < self._own_known_until:
             return
-        places = [(host, port) for host, port in self._settings.own if host not in _EVERYWHERE]
+        places = [(host, port) for host, port in self._settings.never if host not in _EVERYWHERE]
         self._guard.own |= await resolve_all(self._names, places)
         self._own_known_until = now + _OWN_NAMES_S
 
@@ -178,7 +178,7 @@ async def open_client(
     _warn(settings)
     names = Bounded(names or Names(), settings.dns_timeout_s)
     guard = Guard(settings, open_socket)
-    guard.own_everywhere = frozenset(p for host, p in settings.own if host in _EVERYWHERE)
+    guard.own_everywhere = frozenset(p for host, p in settings.never if host in _EVERYWHERE)
     connector = aiohttp.TCPConnector(
         resolver=names,
         use_dns_cache=False,

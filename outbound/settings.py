@@ -72,6 +72,9 @@ class OutboundSettings(BaseSettings):
         (80, 80), (443, 443), (1_024, 65_535),
     )  # fmt: skip
     """Ports of URLs that are called: numbers and ranges (`1024-65535`), commas between."""
+    deny_hosts: Annotated[tuple[tuple[str, int], ...], NoDecode] = ()
+    """Further servers of the installation that are never dialled, `host:port` with commas
+    between, such as the name by which workers reach the gateway."""
     proxy_url: SecretStr | None = None
     """An HTTP proxy that everything goes through and that resolves names; addresses are then
     its responsibility (SS-8)."""
@@ -95,6 +98,11 @@ class OutboundSettings(BaseSettings):
     def _ports(cls, value: object) -> object:
         return tuple(_range(item) for item in _items(value)) if isinstance(value, str) else value
 
+    @field_validator("deny_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        return tuple(map(_place, _items(value))) if isinstance(value, str) else value
+
     @field_validator("proxy_url", "ca_file", mode="before")
     @classmethod
     def _empty_means_absent(cls, value: object) -> object:
@@ -109,6 +117,11 @@ class OutboundSettings(BaseSettings):
                 raise ValueError("must be http://host:port or https://host:port")
         return value
 
+    @property
+    def never(self) -> tuple[tuple[str, int], ...]:
+        """(host, port) of all that is never dialled, whatever is allowed (SS-6)."""
+        return self.own + self.deny_hosts
+
     def may_use_port(self, port: int) -> bool:
         return any(first <= port <= last for first, last in self.allow_ports) or any(
             allowance.port == port for allowance in self.allow_nets
@@ -117,6 +130,13 @@ class OutboundSettings(BaseSettings):
 
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, port = _host_port(text, 0)
+    if not host or not 1 <= port <= 65_535:
+        raise ValueError(f"{text!r} is not host:port")
+    return host, port
 
 
 def _range(text: str) -> tuple[int, int]:

@@ -176,6 +176,15 @@ async def test_our_own_servers_are_never_dialled(listens_on: str) -> None:
     assert server.connections == 0
 
 
+async def test_what_the_operator_names_is_never_dialled() -> None:
+    async with receiver(reply(200)) as server:
+        settings = open_settings(deny_hosts=(("gateway.test", server.port),))
+        async with open_client(settings, names=Told({"gateway.test": ["127.0.0.1"]})) as client:
+            with pytest.raises(Blocked):
+                await client.get(server.url, max_bytes=1)
+    assert server.connections == 0
+
+
 async def test_an_own_server_whose_name_does_not_resolve_stops_nothing() -> None:
     async with receiver(reply(200)) as other:
         settings = open_settings(own=(("gone.test", other.port),))

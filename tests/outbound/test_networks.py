@@ -109,6 +109,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("WEBHOOK_ALLOW_PORTS", "443,8000-8080")
     monkeypatch.setenv("WEBHOOK_ALLOW_HTTP", "true")
     monkeypatch.setenv("WEBHOOK_PROXY_URL", "")
+    monkeypatch.setenv("WEBHOOK_DENY_HOSTS", "gateway:3000, [fd00::1]:80")
     settings = OutboundSettings()
     assert settings.allow_http
     assert [str(a) for a in settings.allow_nets] == ["[127.0.0.1/32]:9000", "fd12::/16"]
@@ -116,6 +117,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         443, 8000, 8080,
     ]  # fmt: skip
     assert settings.proxy_url is None
+    assert settings.deny_hosts == (("gateway", 3000), ("fd00::1", 80)) == settings.never[-2:]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("WEBHOOK_ALLOW_PORTS", "9-1"),
         ("WEBHOOK_PROXY_URL", "socks5://proxy:1080"),
         ("WEBHOOK_CONNECT_TIMEOUT_S", "0"),
+        ("WEBHOOK_DENY_HOSTS", "gateway"),
+        ("WEBHOOK_DENY_HOSTS", "gateway:http"),
+        ("WEBHOOK_DENY_HOSTS", ":80"),
     ],
 )
 def test_a_setting_that_means_nothing_stops_the_start(
