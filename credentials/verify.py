@@ -4,6 +4,7 @@ What needs no network comes first, then the signature, and only what an authenti
 is fetched: nobody can make this installation fetch anything but DID documents without signing.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from credentials.schema_check import SchemaCheck
 from credentials.signatures import Resolve, authenticate
 from credentials.statements import Kind, Statement
 from credentials.status_check import Hosted, StatusCheck
-from credentials.verdict import Invalid, Verdict, invalid
+from credentials.verdict import CouldNotTell, Invalid, Verdict, invalid
+
+TOTAL_S = 60.0
+"""The longest one verification takes, with all it fetches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +61,14 @@ class Verifier:
         fetched now; `verdict.invalid` makes a verdict of it when there is no other time.
         """
         try:
-            return await self._judge(text, expected or Expected())
+            async with asyncio.timeout(TOTAL_S):
+                return await self._judge(text, expected or Expected())
         except CredentialError as error:
             return invalid(error)
+        except TimeoutError:
+            raise CouldNotTell(
+                "SLOW_RETRIEVAL_ERROR", f"Verification took longer than {TOTAL_S:.0f} s."
+            ) from None
 
     async def _judge(self, text: str, expected: Expected) -> Verdict:
         token, statement = await self._reader.read(text, expected.kind)

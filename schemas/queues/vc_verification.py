@@ -1,7 +1,7 @@
 """vc-verification: judge a Verifiable Credential. An invalid one is a completed job."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import StrictBool, StringConstraints
 
@@ -10,30 +10,42 @@ from schemas.spec import CallbackEvents, QueueSpec
 
 MAX_TOKEN_CHARS = 256 * 1024
 
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
+
 
 class VcVerification(Payload):
     """What a vc-verification job carries.
 
     `vcJwt` may be any non-empty string up to 256 KiB: a malformed token is not refused here but
-    answered with `valid: false`.
+    answered with `valid: false`. It is a VC-JWT, or the JSON of an EnvelopedVerifiableCredential.
     """
 
     vc_jwt: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOKEN_CHARS)]
+    expect: Literal["credential", "presentation"] = "credential"
+    """What `vcJwt` must be. A presentation is a VP-JWT or an EnvelopedVerifiablePresentation."""
     verifier_did: Did | None = None
-    """If the credential names an audience, it must contain this."""
+    """If the credential names an audience, it must contain this; a presentation must name it."""
+    audience: ShortText | None = None
+    """Another name of the verifier, not a DID: either may be in the token's `aud`."""
+    nonce: ShortText | None = None
+    """The challenge that the token must repeat in its `nonce`."""
     organization_id: OrganizationId
     user_id: UserId
     callback_url: WebUrl | None = None
 
 
 class VcVerified(Payload):
-    """The verdict. `claims`, `issuer` and `subject` are there only for a valid credential."""
+    """The verdict. `claims`, `issuer` and `subject` are there only for a valid credential.
+
+    Of a presentation `issuer` is the holder, and `claims.verifiableCredential` lists the verdicts.
+    """
 
     valid: StrictBool
     claims: dict[str, Any] | None = None
     issuer: str | None = None
     subject: str | None = None
     error: str | None = None
+    """`CODE: sentence`; docs/verification.md lists the codes."""
 
 
 def events(_payload: Mapping[str, Any]) -> CallbackEvents:
