@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway import health, jobs, mail, queues
+from gateway import dids, health, jobs, mail, queues
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
@@ -11,7 +11,13 @@ from gateway.security import guard
 from gateway.settings import GatewaySettings
 from streams import Redis
 
-TABLE: tuple[Route, ...] = (*health.ROUTES, *queues.ROUTES, *jobs.ROUTES, *mail.ROUTES)
+TABLE: tuple[Route, ...] = (
+    *health.ROUTES,
+    *queues.ROUTES,
+    *jobs.ROUTES,
+    *mail.ROUTES,
+    *dids.ROUTES,
+)
 
 
 def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
@@ -23,5 +29,6 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    dids.install(app)
     app.add_routes([route.definition() for route in TABLE])
     return app

@@ -31,6 +31,8 @@ class Plan:
     embedded: bool
     gateway_grace_s: float
     worker_grace_s: float
+    is_own_address: bool = True
+    """No PUBLIC_URL is set: what is hosted is reached at `url`."""
 
     @property
     def url(self) -> str:
@@ -64,6 +66,7 @@ def up(host: str | None, port: int | None, data_dir: Path | None, redis_url: str
 
 def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: str | None) -> Plan:
     from consumers.settings import WorkerSettings
+    from credentials.settings import CredentialSettings
 
     gateway = gateway_settings(host=host, port=port)
     worker = WorkerSettings()
@@ -75,6 +78,7 @@ def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: 
         embedded=not names_a_redis(redis_url),
         gateway_grace_s=gateway.shutdown_timeout_s + MARGIN_S,
         worker_grace_s=worker.drain_timeout_s + MARGIN_S,
+        is_own_address="public_url" not in CredentialSettings().model_fields_set,
     )
 
 
@@ -129,6 +133,8 @@ async def _start_all(plan: Plan, supervisor: Supervisor, server: EmbeddedValkey 
 
 def _environment(plan: Plan, server: EmbeddedValkey | None) -> dict[str, str]:
     env = {"HOST": plan.host, "PORT": str(plan.port), "DATA_DIR": str(plan.data_dir)}
+    if plan.is_own_address:
+        env["PUBLIC_URL"] = plan.url
     url = server.url if server is not None else plan.redis_url
     return {**env, "REDIS_URL": url} if url else env
 

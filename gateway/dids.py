@@ -1,0 +1,225 @@
+"""DIDs for the world to see: the documents of hosted ones, and resolution (H5, H7, H8).
+
+A document is served at the address its DID names, `/.well-known/did.json` or `/<path>/did.json`,
+for the one domain that is configured; what a deactivated DID leaves is a 410.
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Any, Final
+from urllib.parse import unquote
+
+import orjson
+from aiohttp import ETag, web
+
+from credentials import did_web
+from credentials.errors import Deactivated, DidError, RetrievalError
+from credentials.resolver import Answer, Resolver
+from credentials.settings import CredentialSettings
+from gateway.errors import Kind, problem
+from gateway.keys import REDIS, REQUEST_ID
+from gateway.principal import Scope
+from gateway.routes import Route
+from outbound.client import Client, open_client
+from outbound.errors import Blocked, TooLarge, Unreachable
+from outbound.settings import OutboundSettings
+from streams import dids
+
+FETCHES_MAX: Final = 16
+"""Anybody may ask for any did:web: no more than this many are fetched at once."""
+FETCH_S: Final = 10.0
+MAX_AGE_S: Final = 60
+"""How long the world may hold a document: a key that is taken out counts that long at most."""
+DOCUMENT_TYPE: Final = "application/did+ld+json"
+_ACCEPTED: Final = (
+    "application/did+ld+json, application/did+json, application/did, application/json"
+)
+_CORS: Final = {"Access-Control-Allow-Origin": "*"}
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
+
+NOT_HOSTED: Final = Kind(404, "did_not_found", "There is no such DID", "No DID is hosted here.")
+GONE: Final = Kind(
+    410, "did_deactivated", "The DID is no more", "This DID was deactivated, which is for good."
+)
+
+RESULT_TYPE: Final = 'application/ld+json;profile="https://w3id.org/did-resolution"'
+DRAFT_TYPE: Final = "application/did-resolution"
+"""Who asks for this type knows errors as objects; to everybody else they are words."""
+_RESULTS: Final[Mapping[str, str]] = {
+    "*/*": RESULT_TYPE,
+    "application/*": RESULT_TYPE,
+    "application/ld+json": RESULT_TYPE,
+    "application/json": "application/json",
+    DRAFT_TYPE: DRAFT_TYPE,
+}
+_DOCUMENTS: Final = frozenset({DOCUMENT_TYPE, "application/did+json", "application/did"})
+_STATUSES: Final[Mapping[str, int]] = {
+    "notFound": 404,
+    "representationNotSupported": 406,
+    "invalidDidDocument": 500,
+    "methodNotSupported": 501,
+    "internalError": 502,
+}
+"""By error; all others are about the DID itself: 400."""
+
+RESOLVER = web.AppKey("resolver", Resolver)
+DOMAIN: "web.AppKey[str | None]" = web.AppKey("did_web_domain")
+
+
+class Busy(Exception):
+    """As many documents are being fetched as may be."""
+
+
+class _Fetcher:
+    """GET over the guarded client, which lives as long as the application runs."""
+
+    def __init__(self) -> None:
+        self.client: Client | None = None
+        self._running = 0
+
+    async def __call__(self, url: str, max_bytes: int) -> Answer:
+        if self.client is None or self._running >= FETCHES_MAX:
+            raise Busy("too many documents are being fetched; try again")
+        self._running += 1
+        try:
+            return await self.client.get(
+                url, max_bytes=max_bytes, total_s=FETCH_S, accept=_ACCEPTED
+            )
+        finally:
+            self._running -= 1
+
+    async def living(self, _app: web.Application) -> AsyncIterator[None]:
+        async with open_client(OutboundSettings()) as self.client:
+            yield
+        self.client = None
+
+
+def install(app: web.Application) -> None:
+    """Give `app` its resolver and the domain whose DIDs it serves."""
+    fetcher = _Fetcher()
+    resolver = Resolver(
+        fetcher,
+        hosted=partial(dids.find, app[REDIS]),
+        refusals=(Blocked, TooLarge),
+        failures=(Unreachable, Busy),
+    )
+    app[DOMAIN] = resolver.domain = CredentialSettings().hosting_domain
+    app[RESOLVER] = resolver
+    app.cleanup_ctx.append(fetcher.living)
+
+
+async def document(request: web.Request) -> web.Response:
+    """GET /{path}/did.json: the document of a hosted did:web; 410 when it was deactivated."""
+    domain = request.app[DOMAIN]
+    # As it was sent: decoded, `a%2Fb` and `a/b` would be one place.
+    segments = request.rel_url.raw_path.split("/")[1:-1]
+    path = () if segments == [".well-known"] else segments
+    if domain is None or not all(_SEGMENT.fullmatch(segment) for segment in path):
+        return _refusal(request, NOT_HOSTED)
+    record = await dids.find(request.app[REDIS], did_web.join(domain, *path))
+    if record is None or record.document is None:
+        return _refusal(request, GONE if record else NOT_HOSTED)
+    headers = {**_CORS, "Cache-Control": f"public, max-age={MAX_AGE_S}"}
+    tag = ETag(str(record.version))
+    known = request.if_none_match or ()
+    if any(one.value in (tag.value, "*") for one in known):
+        response = web.Response(status=304, headers=headers)
+    else:
+        body = orjson.dumps(record.document)
+        response = web.Response(body=body, headers=headers, content_type=DOCUMENT_TYPE)
+    response.etag = tag
+    return response
+
+
+def _refusal(request: web.Request, kind: Kind) -> web.Response:
+    response = problem(kind, instance=request.rel_url.raw_path, request_id=request[REQUEST_ID])
+    response.headers.update(_CORS | {"Cache-Control": "no-cache"})
+    return response
+
+
+async def resolve(request: web.Request) -> web.Response:
+    """GET /1.0/identifiers/{did}: resolves did:key, did:jwk and did:web (DID Resolution)."""
+    wanted = _wanted(request.headers.get("Accept", "*/*"))
+    if wanted is None:
+        error = DidError("representationNotSupported", f"Accept {DOCUMENT_TYPE} or {RESULT_TYPE}.")
+        return _result(RESULT_TYPE, None, {}, error)
+    result_type = RESULT_TYPE if wanted in _DOCUMENTS else wanted
+    try:
+        resolution = await request.app[RESOLVER].resolve(_did(request))
+    except Deactivated:
+        return _result(result_type, None, {"deactivated": True}, None)
+    except DidError as error:
+        return _result(result_type, None, {}, error)
+    if wanted in _DOCUMENTS:
+        body = orjson.dumps(resolution.document)
+        return web.Response(body=body, headers=_CORS, content_type=wanted)
+    return _result(result_type, resolution.document, resolution.metadata, None)
+
+
+def _did(request: web.Request) -> str:
+    """The DID in the path, which may be encoded as a path segment or stand there as it is.
+
+    Raises DidError `invalidDidUrl` for parameters, which would choose something else.
+    """
+    tail = request.rel_url.raw_path.removeprefix("/1.0/identifiers/")
+    if request.query_string:
+        raise DidError("invalidDidUrl", "Parameters of DIDs are not supported.")
+    return tail if tail.startswith("did:") and "%25" not in tail else unquote(tail)
+
+
+def _wanted(accept: str) -> str | None:
+    """The media type to answer with, by the client's order of preference; None: none of ours."""
+    found: list[tuple[float, str]] = []
+    for item in accept.split(","):
+        kind, *parameters = (part.strip() for part in item.lower().split(";"))
+        weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
+        known = kind if kind in _DOCUMENTS else _RESULTS.get(kind)
+        if known is not None and re.fullmatch(r"1(\.0*)?|0?\.[0-9]*[1-9][0-9]*", weight):
+            found.append((-float(weight), known))
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
+def _result(
+    media_type: str, did_document: Any, about: dict[str, Any], error: DidError | None
+) -> web.Response:
+    """A DID resolution result; without a document and without an error the DID is no more."""
+    status, metadata = 200 if did_document is not None else 410, {"contentType": DOCUMENT_TYPE}
+    if did_document is None:
+        metadata = {}
+    if error is not None:
+        word, status = _word(error)
+        metadata = _told(word, str(error), as_object=media_type == DRAFT_TYPE)
+    body = {
+        "@context": "https://w3id.org/did-resolution/v1",
+        "didDocument": did_document,
+        "didDocumentMetadata": about,
+        "didResolutionMetadata": metadata,
+    }
+    headers = {**_CORS, "Content-Type": media_type, "Cache-Control": "no-cache"}
+    return web.Response(status=status, body=orjson.dumps(body), headers=headers)
+
+
+def _word(error: DidError) -> tuple[str, int]:
+    """What DID Resolution calls this error, and its status."""
+    if isinstance(error, RetrievalError):
+        return "internalError", _STATUSES["internalError"]
+    # Whether an address is one of those not called from here is nobody's business.
+    word = "notFound" if error.code == "blocked" else error.code
+    return word, _STATUSES.get(word, 400)
+
+
+def _told(word: str, message: str, *, as_object: bool) -> dict[str, Any]:
+    if not as_object:
+        return {"error": word, "errorMessage": message}
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).upper()
+    kind = f"https://www.w3.org/ns/did#{name}"
+    return {"error": {"type": kind, "title": word, "detail": message}}
+
+
+_ANSWERS: Final = (200, 304)
+ROUTES = (
+    Route("GET", "/.well-known/did.json", document, Scope.PUBLIC, statuses=_ANSWERS),
+    Route("GET", "/1.0/identifiers/{did:.+}", resolve, Scope.PUBLIC),
+    Route("GET", "/{path:.+}/did.json", document, Scope.PUBLIC, statuses=_ANSWERS),
+)
