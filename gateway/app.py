@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway import dids, health, jobs, mail, queues
+from gateway import credentials, dids, events, health, jobs, mail, queues, webhooks
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
@@ -16,6 +16,9 @@ TABLE: tuple[Route, ...] = (
     *queues.ROUTES,
     *jobs.ROUTES,
     *mail.ROUTES,
+    *credentials.ROUTES,
+    *webhooks.ROUTES,
+    *events.ROUTES,
     *dids.ROUTES,
 )
 
@@ -29,6 +32,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    events.install(app)
     dids.install(app)
     app.add_routes([route.definition() for route in TABLE])
     return app

@@ -1,5 +1,7 @@
 """Single jobs: submit, look up, retry, cancel, remove, read the log."""
 
+from collections.abc import Awaitable
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -12,11 +14,15 @@ from gateway.principal import Scope
 from gateway.routes import Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import submit_many, submit_one, trace_of
+from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
 from schemas.job import JobView
+
+VARY = {"Vary": "Prefer"}
 
 
 async def add(request: web.Request) -> web.Response:
-    """POST /queue/{name}/jobs: one job or an array. 202; 200 when it was all there already."""
+    """POST /queue/{name}/jobs: one job or an array. 202; 200 when it was all there already, or
+    ended in the time the client wants to wait (`Prefer: wait=10`)."""
     listed = await _queue(request)
     body, trace = await read_json(request), trace_of(request.headers.get("traceparent"))
     if body is EMPTY:
@@ -24,10 +30,34 @@ async def add(request: web.Request) -> web.Response:
     if isinstance(body, list):
         _check_count(len(body), request.app[SETTINGS].bulk_jobs_max)
         receipts = await submit_many(listed, body, trace)
-        return envelope(receipts, 200 if all(r["deduplicated"] for r in receipts) else 202)
-    receipt = await submit_one(listed, body, trace)
-    location = f"/queue/{listed.name}/job/{quote(receipt['id'], safe='')}"
-    return envelope(receipt, 200 if receipt["deduplicated"] else 202, {"Location": location})
+        return envelope(receipts, 200 if all(r["deduplicated"] for r in receipts) else 202, VARY)
+    if wait_s := preferred_wait_s(request.headers.getall("Prefer", ())):
+        with request.app[READER].follow(listed.name) as tape:
+            place = await tape.now()
+            receipt = await submit_one(listed, body, trace)
+            ended = await _ended(receipt, outcome(tape, listed.queue, receipt["id"], place, wait_s))
+        if ended is not None:
+            return envelope(ended, 200, _headers(receipt) | {"Preference-Applied": "wait"})
+    else:
+        receipt = await submit_one(listed, body, trace)
+    return envelope(receipt, 200 if receipt["deduplicated"] else 202, _headers(receipt))
+
+
+async def _ended(
+    receipt: dict[str, Any], waiting: Awaitable[JobView | None]
+) -> dict[str, Any] | None:
+    """The job to show when it has ended; of one that is not kept, what is known of it."""
+    try:
+        job = await waiting
+    except Vanished as gone:
+        (word,) = gone.args
+        return None if word == "removed" else receipt | {"state": word}
+    return None if job is None else job.model_dump(by_alias=True)
+
+
+def _headers(receipt: dict[str, Any]) -> dict[str, str]:
+    location = f"/queue/{receipt['queue']}/job/{quote(receipt['id'], safe='')}"
+    return {"Location": location, **VARY}
 
 
 async def show(request: web.Request) -> web.Response:

@@ -32,6 +32,10 @@ class GatewaySettings(BaseSettings):
     """Bounds idle connections and, in aiohttp, the arrival of the header lines as well."""
     shutdown_timeout_s: float = Field(default=30, gt=0)
     """Time that requests in flight get after SIGTERM."""
+    events_heartbeat_s: float = Field(default=15, gt=0, le=15)
+    """A stream of events that has nothing to say shows a sign of life this often."""
+    events_send_timeout_s: float = Field(default=10, gt=0)
+    """A client that does not read its events for this long is disconnected."""
 
     @property
     def is_loopback(self) -> bool:
