@@ -7,9 +7,11 @@ import click
 
 from credstream import __version__
 from credstream.commands.client import stats, submit
+from credstream.commands.issue import issue
 from credstream.commands.keys import keys
 from credstream.commands.serve import gateway, worker
 from credstream.commands.up import up
+from credstream.commands.verify import verify
 from credstream.sentences import Told, tell
 
 
@@ -46,5 +48,5 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats, keys):
+for command in (up, gateway, worker, submit, stats, keys, issue, verify):
     main.add_command(command)
