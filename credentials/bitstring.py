@@ -32,7 +32,7 @@ def encode(bits: bytes, *, min_bits: int = MIN_BITS) -> str:
 
     The same bits always give the same text: the GZIP carries no time and no name.
     """
-    compressor = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
+    compressor = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
     packed = compressor.compress(bits.ljust((min_bits + 7) // 8, b"\0")) + compressor.flush()
     return "u" + base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
