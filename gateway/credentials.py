@@ -5,6 +5,7 @@ the list when no flip of this request is accepted any more; after it, a second j
 list at once. Whoever dies in between leaves the first one behind.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from gateway.principal import Scope, principal_of
 from gateway.routes import Handler, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
+from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
 from schemas.job import Wire
 from schemas.queues.status_lists import NAME, job_id, publication
 from schemas.status import Purpose, list_url
@@ -30,6 +32,9 @@ SLOT_MS = 10_000
 MARGIN_MS = 10_000
 """How long after its slot a flip is still accepted, and how long after that the job looks."""
 ATTEMPTS = 3
+PATIENCE_S = 1.0
+"""How long an answer waits for the changed list to be published, unless `Prefer: wait` asks for
+more."""
 MAX_ID_CHARS = 2_048
 
 _REVOKE: tuple[Purpose, bool] = ("revocation", True)
@@ -174,7 +179,14 @@ async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool])
     owner = state.owner.organization_id
     who = deed(request, f"credential.{verb}", credential_id, owner, parameters)
     queue = (await request.app[DIRECTORY].find(NAME)).queue
-    flipped = await change(queue, record, wanted, owner, who)
+    wait_s = max(PATIENCE_S, preferred_wait_s(request.headers.getall("Prefer", ())))
+    with request.app[READER].follow(NAME) as tape:
+        before = await tape.now()
+        flipped = await change(queue, record, wanted, owner, who)
+        if flipped.published < flipped.version:
+            job = job_id(state.place.list_id, flipped.version)
+            with contextlib.suppress(Vanished):
+                await outcome(tape, queue, job, before, wait_s)
     if flipped.word == "FINAL":
         raise Irreversible("A revoked credential stays revoked; issue a new one instead.")
     return envelope(_shown(credential_id, await status.states(queue.redis, record.places)))

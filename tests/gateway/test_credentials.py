@@ -93,6 +93,12 @@ async def worker(redis: Redis, lists: StatusLists) -> AsyncIterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests have no worker, so nothing is worth waiting for."""
+    monkeypatch.setattr(routes, "PATIENCE_S", 0.01)
+
+
 async def ask(
     http: ClientSession, verb: str, credential_id: str = ID, **kwargs: Any
 ) -> tuple[int, dict[str, Any]]:
@@ -177,6 +183,17 @@ async def test_a_suspension_comes_and_goes(http: ClientSession, redis: Redis, is
         assert (code, now["revoked"], now["suspended"]) == (200, False, expected)
         await published(redis)
         assert bitstring.bit((await fetched(http, entry))[1], index) == expected
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_answer_may_wait_until_the_world_can_see_it(
+    http: ClientSession, issue: Issue
+) -> None:
+    (entry,) = await issue(ID, ["revocation"])
+    code, now = await ask(http, "revoke", headers={"Prefer": "wait=20"})
+    assert (code, now["published"]) == (200, True)
+    _, bits = await fetched(http, entry)
+    assert bitstring.bit(bits, bitstring.index(entry["statusListIndex"]))
 
 
 async def test_the_same_change_twice_is_one_change(
