@@ -147,7 +147,10 @@ def _from_claims(request: VcIssuance, model: DataModel, contexts: Sequence[str])
     document["credentialSubject"] = {**(request.claims or {}), "id": request.subject_did}
     if request.credential_schema is not None:
         document["credentialSchema"] = one_or_many(
-            [schema.model_dump() for schema in request.credential_schema]
+            [
+                schema.model_dump(by_alias=True, exclude_none=True)
+                for schema in request.credential_schema
+            ]
         )
     return document
 

@@ -97,6 +97,7 @@ class KeyInHand:
     help='More members of a vc-issuance job, such as {"status": ["revocation"]}.',
 )
 @click.option("--clock", type=Moment(), help="When it is issued; now when left out.")
+@click.option("--jwt", is_flag=True, help="Print the token and nothing else.")
 def issue(claims: dict[str, Any] | None, **options: Any) -> None:
     """Issue a credential about CLAIMS (JSON, @file, or - for standard input).
 
@@ -112,7 +113,10 @@ def issue(claims: dict[str, Any] | None, **options: Any) -> None:
     except CredentialError as error:
         _print({"error": error.code, "message": str(error)})
         sys.exit(EXIT_REFUSED)
-    _print(answer)
+    if options["jwt"]:
+        click.echo(answer["vcJwt"])
+    else:
+        _print(answer)
 
 
 def _print(answer: Any) -> None:

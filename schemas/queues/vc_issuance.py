@@ -18,6 +18,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from schemas.fields import (
+    MAX_JSON_DEPTH,
     DateTimeStamp,
     Did,
     JsonObject,
@@ -33,7 +34,9 @@ StatusPurpose = Literal["revocation", "suspension"]
 SAID_BY_CREDENTIAL = ("issuerDid", "subjectDid", "credentialType", "claims")
 """Required, unless there is a `credential`."""
 MAX_CONTEXTS = 16
-MAX_SCHEMAS = 16
+MAX_SCHEMAS = 8
+MAX_CLAIM_LEVELS = MAX_JSON_DEPTH - 2
+"""The token around the claims has two more, and verifiers take no more than 64 in all (F7)."""
 
 _TERM = re.compile(r"[^\s\x00-\x20@:/?#\[\]\\<>\"{}|^`][^\s\x00-\x20:/?#\[\]\\<>\"{}|^`]*")
 _ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\\<>\"{}|^`]+")
@@ -57,6 +60,13 @@ def _without_repeats(value: list[Any]) -> list[Any]:
     return value
 
 
+def _levels(value: Any) -> int:
+    """How deep objects and arrays are nested in each other."""
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_levels, value.values() if isinstance(value, dict) else value), default=0)
+
+
 def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -76,6 +86,11 @@ class CredentialSchema(Payload):
 
     id: Url
     type: TypeName
+    digest_sri: Annotated[
+        str | None,
+        Field(alias="digestSRI", pattern=r"^sha(256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}\z"),
+    ] = None
+    """Subresource Integrity: verifiers take only a schema with this digest."""
 
 
 class VcIssuance(Payload):
@@ -162,6 +177,14 @@ class VcIssuance(Payload):
         subject = info.data.get("subject_did")
         if value and "id" in value and subject is not None and value["id"] != subject:
             raise ValueError("must not have an id other than subjectDid")
+        return value
+
+    @field_validator("credential", "claims")
+    @classmethod
+    def _fits_into_a_token(cls, value: Any, info: ValidationInfo) -> Any:
+        levels = MAX_CLAIM_LEVELS + (info.field_name == "credential")
+        if _levels(value) > levels:
+            raise ValueError(f"must not nest deeper than {levels} levels")
         return value
 
     @field_validator("issuer_did", "subject_did", "credential_type", "claims")

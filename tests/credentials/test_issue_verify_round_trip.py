@@ -19,7 +19,7 @@ from credentials.resolver import Resolver
 from credentials.settings import CredentialSettings
 from credentials.verdict import Verdict
 from credentials.verify import Verifier
-from schemas.queues.vc_issuance import VcIssuance
+from schemas.queues.vc_issuance import MAX_CLAIM_LEVELS, VcIssuance
 
 SUBJECT = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
 IDENTIFIER = "urn:uuid:6c3a7a4e-2f4d-5d53-8a6f-0a6e6c1f7d11"
@@ -109,6 +109,19 @@ async def test_it_is_valid_from_the_start_to_the_end(version: str) -> None:
     )
     codes = [(await verify(token, NOW_S + s)).code for s in (0, 900, 1_500, 2_100)]
     assert codes == ["NOT_YET_VALID", "NOT_YET_VALID", None, "EXPIRED"]
+
+
+@pytest.mark.parametrize("version", ["1.1", "2.0"])
+async def test_claims_as_deep_as_they_may_be(version: str) -> None:
+    did = DIDS["Ed25519"]
+    deep: Any = {}
+    for _ in range(MAX_CLAIM_LEVELS - 1):
+        deep = {"a": deep}
+    token = await issue(
+        "Ed25519", did, did_key.verification_method(did), dataModel=version, claims=deep
+    )
+    verdict = await verify(token)
+    assert verdict.claims == deep, verdict
 
 
 async def test_several_subjects() -> None:

@@ -163,6 +163,8 @@ def test_the_plain_type_is_there_once() -> None:
 
 def test_names_schemas_and_contexts() -> None:
     schema = {"id": "https://a.example/schema", "type": "JsonSchema"}
+    pinned = schema | {"digestSRI": "sha256-" + "A" * 43 + "="}
+    assert document(credentialSchema=pinned)["credentialSchema"] == pinned
     made = document(name="Degree", description="A degree", credentialSchema=schema)
     assert (made["name"], made["description"]) == ("Degree", "A degree")
     assert made["credentialSchema"] == schema

@@ -76,6 +76,15 @@ def test_with_a_key_made_for_it() -> None:
     assert issued(call(CLAIMS, "--dev", *WORDS))[2]["iss"] != body["iss"]
 
 
+def test_only_the_token() -> None:
+    clock = ("--clock", "1735689600")
+    result = call(CLAIMS, "--dev", *WORDS, *clock, "--jwt")
+    token = result.stdout.removesuffix("\n")
+    assert [len(part) > 80 for part in token.split(".")] == [True] * 3
+    judged = CliRunner().invoke(main, ["verify", "-", *clock], input=token)
+    assert (judged.exit_code, json.loads(judged.stdout)["subject"]) == (0, SUBJECT)
+
+
 def test_claims_come_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "claims.json").write_text(CLAIMS)
     for words, stdin in ((f"@{tmp_path}/claims.json", None), ("-", CLAIMS)):

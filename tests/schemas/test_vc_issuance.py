@@ -163,6 +163,18 @@ def test_a_whole_credential_has_one_status(good: Good) -> None:
     }
 
 
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}])
+def test_there_is_room_for_the_token_around_it(good: Good, wrap: Any) -> None:
+    without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
+    deep: Any = {}
+    for _ in range(60):
+        deep = wrap(deep)
+    assert faults(good, claims={"a": deep}) == {}
+    assert set(faults(good, claims={"a": wrap(deep)})) == {("claims",)}
+    assert faults(good, **without, credential={"a": wrap(deep)}) == {}
+    assert set(faults(good, **without, credential={"a": wrap(wrap(deep))})) == {("credential",)}
+
+
 @pytest.mark.parametrize("value", [{}, [], "x", 7, {"a": math.nan}, nested(66)])
 def test_not_a_whole_credential(good: Good, value: Any) -> None:
     without = dict.fromkeys((*CLAIMED, "expirationDate"), ...)
@@ -175,6 +187,7 @@ def test_not_a_whole_credential(good: Good, value: Any) -> None:
         {"dataModel": "1.1"}, {"dataModel": "2.0"}, {"validFrom": "2030-01-01T00:00:00Z"},
         {"contexts": ["https://a.example/c", "urn:x:c"]}, {"name": "A", "description": "B"},
         {"credentialSchema": SCHEMA}, {"credentialSchema": [SCHEMA]},
+        {"credentialSchema": SCHEMA | {"digestSRI": "sha256-" + "A" * 43 + "="}},
         {"status": ["revocation"]}, {"status": ["suspension", "revocation"]},
     ],
 )  # fmt: skip
@@ -204,6 +217,14 @@ def test_further_members(good: Good, members: dict[str, Any]) -> None:
         ({"credentialSchema": [SCHEMA, {"id": "urn:x:y"}]}, ("credentialSchema", 1, "type")),
         ({"credentialSchema": SCHEMA | {"more": 1}}, ("credentialSchema", 0, "more")),
         ({"credentialSchema": [SCHEMA, SCHEMA]}, ("credentialSchema",)),
+        (
+            {"credentialSchema": [SCHEMA | {"id": f"urn:x:{n}"} for n in range(9)]},
+            ("credentialSchema",),
+        ),
+        (
+            {"credentialSchema": SCHEMA | {"digestSRI": "md5-AAAA"}},
+            ("credentialSchema", 0, "digestSRI"),
+        ),
         ({"status": []}, ("status",)),
         ({"status": "revocation"}, ("status",)),
         ({"status": ["refresh"]}, ("status", 0)),
