@@ -15,7 +15,9 @@ def read(token: Token, kind: Kind) -> Statement:
     Any other type is refused, whatever is in it, so that a token made for one purpose never
     serves another: Invalid TYPE_NOT_ACCEPTED. Else as `claims11` and `claims20` raise.
     """
-    media_type = token.media_type or _guess(token.payload)
+    media_type = token.media_type
+    if media_type is None:
+        media_type = _guess(token.payload)
     wanted = {"credential": ("vc+jwt", "vc"), "presentation": ("vp+jwt", "vp")}
     type_20, member_11 = wanted[kind]
     if media_type == type_20:

@@ -134,4 +134,6 @@ def _check_digest(entry: Json, body: bytes) -> None:
 
 
 def _unverified(why: str) -> Invalid:
-    return Invalid("SCHEMA_VERIFICATION_ERROR", f"The schema cannot be accepted: {why}")
+    return Invalid(
+        "SCHEMA_VERIFICATION_ERROR", f"The schema cannot be accepted: {why.removesuffix('.')}."
+    )

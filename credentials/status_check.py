@@ -205,7 +205,9 @@ def _subject(document: Json) -> Json:
 
 
 def _unverified(why: str) -> Invalid:
-    return Invalid("STATUS_VERIFICATION_ERROR", f"The status list cannot be accepted: {why}")
+    return Invalid(
+        "STATUS_VERIFICATION_ERROR", f"The status list cannot be accepted: {why.removesuffix('.')}."
+    )
 
 
 def _other(purpose: Any) -> tuple[str, str]:
