@@ -56,12 +56,7 @@ async def deliver(
     try:
         accepted = await backend.send(outgoing, before_data)
     except NotDelivered as failure:
-        told = {
-            "outcome": failure.meaning.value,
-            "stage": failure.stage.value,
-            "code": failure.code,
-        }
-        await _record(context, record | told | {"message": str(failure)}, started_s)
+        await _record(context, record | failure.told(), started_s)
         if marked and failure.meaning is not Meaning.AMBIGUOUS:
             await context.remember({"state": "refused"})
         raise _ending(failure, policy) from failure
@@ -97,6 +92,8 @@ def _refused(accepted: Accepted) -> dict[str, Any]:
 
 
 def _ending(failure: NotDelivered, policy: OnAmbiguous) -> Reject | Retry:
+    if failure.meaning is Meaning.ALERT:
+        logger.error("no mail goes out until this is mended: %s (%s)", failure, failure.code)
     if failure.meaning is Meaning.PERMANENT:
         return Reject(str(failure), code=failure.code)
     if failure.meaning is Meaning.AMBIGUOUS and policy == "hold":

@@ -85,13 +85,10 @@ def spelled(address: str) -> tuple[str, bool]:
 
 def build(letter: Letter, bounce_address: str | None) -> Outgoing:
     """The message in bytes. Rejects for good: header_unsafe, message_too_large."""
-    spellings = [spelled(address) for address in (letter.to, *letter.cc)]
-    reply_to = spelled(letter.reply_to) if letter.reply_to else None
-    utf8 = any(needs for _, needs in [*spellings, *([reply_to] if reply_to else [])])
-    recipients = tuple(address for address, _ in spellings)
-    message = EmailMessage(_UTF8 if utf8 else _ASCII)
     try:
-        _set_headers(message, letter, recipients, reply_to[0] if reply_to else None)
+        recipients, reply_to, utf8 = _addresses(letter)
+        message = EmailMessage(_UTF8 if utf8 else _ASCII)
+        _set_headers(message, letter, recipients, reply_to)
         _set_content(message, letter)
         content = message.as_bytes()
     except (ValueError, UnicodeError) as error:
@@ -102,6 +99,15 @@ def build(letter: Letter, bounce_address: str | None) -> Outgoing:
     sender = bounce_address or letter.sender.address
     created_ms = int(letter.date.timestamp() * 1000)
     return Outgoing(letter.message_id, sender, recipients, content, created_ms, utf8)
+
+
+def _addresses(letter: Letter) -> tuple[tuple[str, ...], str | None, bool]:
+    """Recipients and reply address as they are spelled, and whether any needs SMTPUTF8."""
+    given = (letter.to, *letter.cc, *([letter.reply_to] if letter.reply_to else []))
+    spellings = [spelled(address) for address in given]
+    names = tuple(name for name, _ in spellings)
+    utf8 = any(needs for _, needs in spellings)
+    return (names[:-1], names[-1], utf8) if letter.reply_to else (names, None, utf8)
 
 
 def check(content: bytes, names: Sequence[str]) -> None:

@@ -71,12 +71,12 @@ def judge(stage: Stage, error: Exception) -> NotDelivered:
             "The address has characters that the mail relay cannot carry (no SMTPUTF8).",
             stage,
         )
+    if stage in (Stage.CONNECT, Stage.STARTTLS, Stage.AUTH):
+        return _of_relay(stage, error)
     if isinstance(error, ValueError):
         # A line end or the like in a command: aiosmtplib sent nothing of it.
         text = "The message or an address holds characters that SMTP cannot carry."
         return NotDelivered(Meaning.PERMANENT, "message_invalid", text, stage)
-    if stage in (Stage.CONNECT, Stage.STARTTLS, Stage.AUTH):
-        return _of_relay(stage, error)
     if isinstance(error, SMTPResponseException):
         return _of_reply(stage, error)
     if stage is Stage.DATA:

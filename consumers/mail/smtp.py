@@ -181,8 +181,7 @@ class Relay:
         except (SMTPException, OSError, ValueError, MailError) as error:
             client.close()
             failure = judge(delivery.stage, error)
-            level = logging.ERROR if failure.meaning is Meaning.ALERT else logging.WARNING
-            logger.log(level, "mail relay: %s failed: %s", delivery.stage, error)
+            logger.warning("mail relay: %s failed: %s", delivery.stage, error)
             raise failure from error
         except BaseException:
             client.close()

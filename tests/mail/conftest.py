@@ -102,7 +102,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def serving(handler: Relay, tls: ssl.SSLContext | None = None, **server: Any) -> Any:
+async def serving(
+    handler: Relay, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", **server: Any
+) -> AsyncIterator[Relay]:
     """The handler on a loopback port, in this loop."""
     loop = asyncio.get_running_loop()
     options = {"hostname": "relay.test", "enable_SMTPUTF8": True, "loop": loop} | server
@@ -112,7 +114,7 @@ async def serving(handler: Relay, tls: ssl.SSLContext | None = None, **server: A
         protocols.append(SMTP(handler, **options))
         return protocols[-1]
 
-    listener = await loop.create_server(protocol, "127.0.0.1", 0, ssl=tls)
+    listener = await loop.create_server(protocol, host, 0, ssl=tls)
     handler.port = listener.sockets[0].getsockname()[1]
     try:
         yield handler
