@@ -6,6 +6,7 @@ from typing import Any, Final
 from consumers.custody import Custody, open_custody
 from consumers.hosting import Hosting
 from consumers.processor import Context, Processor, Reject
+from consumers.status_lists import sign_again
 from credentials import did_key
 from credentials.errors import CredentialError
 from credentials.keys import DEFAULT_KEY_TYPE
@@ -56,11 +57,16 @@ async def _did_key(
 async def _did_web(
     hosting: Hosting, request: DidOperation, origin: tuple[str, ...]
 ) -> dict[str, Any]:
+    """Also has the issuer's status lists signed anew when a key went that may have signed them;
+    a run that finds its change made already does so again, as the one before may have died."""
     match request.operation:
         case "create":
             return await hosting.create(request, origin)
         case "update":
-            return await hosting.update(request, origin)
+            answer = await hosting.update(request, origin)
+            if request.details.remove_keys:
+                await sign_again(hosting.custody.redis, answer["did"], request.organization_id)
+            return answer
         case "deactivate":
             return await hosting.deactivate(request, origin)
 
