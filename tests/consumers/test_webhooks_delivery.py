@@ -417,6 +417,25 @@ async def test_a_cancelled_delivery_gives_its_lease_back() -> None:
     assert send.desk.settled == [("neutral", 0)]
 
 
+async def test_a_lease_that_is_being_given_back_is_given_back() -> None:
+    """A worker that stops cancels a second time what does not end at once."""
+    slow, done = asyncio.Event(), asyncio.Event()
+
+    async def settle(*_args: Any) -> None:
+        slow.set()
+        await asyncio.sleep(0)
+        done.set()
+
+    async with receiver(reply(200)) as server, sender() as send:
+        send.desk.settle = settle  # type: ignore[method-assign]
+        running = asyncio.create_task(send(server.url))
+        await slow.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await asyncio.wait_for(done.wait(), 20)
+
+
 async def test_a_delivery_stays_delivered_when_its_lease_cannot_be_given_back() -> None:
     async with receiver(reply(200)) as server, sender() as send:
         send.desk.error = Unavailable("no Redis")

@@ -21,6 +21,7 @@ from receivers import (
     silent,
 )
 
+import outbound.client
 from outbound.client import Call, get, open_client
 from outbound.errors import Blocked, TooLarge, Unreachable
 from outbound.settings import OutboundSettings
@@ -75,12 +76,13 @@ async def test_a_redirect_is_an_answer_and_not_followed(row: dict[str, Any]) -> 
 
 
 async def test_cookies_are_not_kept() -> None:
+    names = Told({"hook.test": ["127.0.0.1"]})  # a jar would keep none of a bare address
     async with (
         receiver(reply(200, b"", {"Set-Cookie": "a=b"})) as server,
-        open_client(open_settings()) as client,
+        open_client(open_settings(), names=names) as client,
     ):
         for _ in range(2):
-            await client.get(server.url, max_bytes=10)
+            await client.get(f"http://hook.test:{server.port}/", max_bytes=10)
     assert "cookie" not in server.requests[1].names()
     assert server.connections == 2
 
@@ -234,6 +236,12 @@ async def test_old_tls_and_plain_text_are_tls_errors(tmp_path: Path) -> None:
             with pytest.raises(Unreachable) as caught:
                 await fetch(url, open_settings(ca_file=certificates.file, connect_timeout_s=0.5))
             assert caught.value.code in ("tls_error", "connect_timeout", "connection_reset")
+
+
+def test_what_tls_is_asked_for() -> None:
+    context = outbound.client._tls(open_settings())
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 async def test_a_bad_ca_file_stops_the_start(tmp_path: Path) -> None:
