@@ -26,10 +26,10 @@ from credentials.verdict import Invalid
 
 Json = dict[str, Any]
 
-MAX_STEPS = 250_000
+MAX_STEPS = 100_000
 """What a validation may cost; a step takes one to seven microseconds."""
 
-MAX_SCHEMA_STEPS = 1_000_000
+MAX_SCHEMA_STEPS = 600_000
 """What finding out may cost whether a schema is one: 345,000 for an ordinary one of 97 KB."""
 
 _DIALECTS: dict[str, tuple[Any, Any]] = {
