@@ -9,6 +9,7 @@ from credstream import __version__
 from credstream.commands.client import stats, submit
 from credstream.commands.issue import issue
 from credstream.commands.keys import keys
+from credstream.commands.mail import mail
 from credstream.commands.serve import gateway, worker
 from credstream.commands.up import up
 from credstream.commands.verify import verify
@@ -48,5 +49,5 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats, keys, issue, verify):
+for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail):
     main.add_command(command)

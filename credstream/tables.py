@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 COUNTS = ("waiting", "active", "delayed", "completed", "failed", "total")
 
@@ -18,6 +19,16 @@ def stats_table(queues: Iterable[Mapping[str, Any]]) -> Table:
         name = f"{queue['name']} [yellow](paused)[/]" if queue.get("paused") else queue["name"]
         cells = [_cell(count, queue.get(count, 0)) for count in COUNTS]
         table.add_row(name, *cells, str(queue.get("workers", "")))
+    return table
+
+
+def mail_table(messages: Iterable[Mapping[str, Any]]) -> Table:
+    """Captured mail, one message a row. What is in them came from somebody else: no markup."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("id", "date", "to", "subject"):
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
+    for message in messages:
+        table.add_row(*(Text(str(message[name])) for name in ("id", "date", "to", "subject")))
     return table
 
 

@@ -33,6 +33,8 @@ class Plan:
     worker_grace_s: float
     is_own_address: bool = True
     """No PUBLIC_URL is set: what is hosted is reached at `url`."""
+    captures_mail: bool = False
+    """Mail is kept as files and not sent."""
 
     @property
     def url(self) -> str:
@@ -65,11 +67,13 @@ def up(host: str | None, port: int | None, data_dir: Path | None, redis_url: str
 
 
 def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: str | None) -> Plan:
+    from consumers.mail.settings import MailSettings
     from consumers.settings import WorkerSettings
     from credentials.settings import CredentialSettings
 
     gateway = gateway_settings(host=host, port=port)
     worker = WorkerSettings()
+    mail = MailSettings().backend
     return Plan(
         host=gateway.host,
         port=gateway.port,
@@ -79,6 +83,7 @@ def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: 
         gateway_grace_s=gateway.shutdown_timeout_s + MARGIN_S,
         worker_grace_s=worker.drain_timeout_s + MARGIN_S,
         is_own_address="public_url" not in CredentialSettings().model_fields_set,
+        captures_mail=mail == "capture" or (mail is None and not worker.production),
     )
 
 
@@ -133,6 +138,8 @@ async def _start_all(plan: Plan, supervisor: Supervisor, server: EmbeddedValkey 
 
 def _environment(plan: Plan, server: EmbeddedValkey | None) -> dict[str, str]:
     env = {"HOST": plan.host, "PORT": str(plan.port), "DATA_DIR": str(plan.data_dir)}
+    if plan.captures_mail:
+        env["MAIL_BACKEND"] = "capture"
     if plan.is_own_address:
         env["PUBLIC_URL"] = plan.url
     url = server.url if server is not None else plan.redis_url
@@ -173,6 +180,8 @@ def _welcome(plan: Plan) -> str:
         f"  API     {plan.url}",
         f"  try     curl {plan.url}/queue/stats",
     ]
+    if plan.captures_mail:
+        lines += ["  mail    is not sent: credstream mail list"]
     if plan.embedded:
         lines += [
             f"  data    {plan.data_dir}",
