@@ -10,7 +10,7 @@ from gateway.body import EMPTY, read_json
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, JobNotFound, MalformedBody
 from gateway.keys import DIRECTORY, SETTINGS
-from gateway.principal import Scope
+from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import submit_many, submit_one, trace_of
@@ -99,9 +99,13 @@ async def logs(request: web.Request) -> web.Response:
 
 
 async def attempts(request: web.Request) -> web.Response:
-    """GET /queue/{name}/job/{id}/attempts: what its handler recorded of each attempt."""
+    """GET /queue/{name}/job/{id}/attempts: what its handler recorded of each attempt.
+
+    What a record holds under `operator` is shown to the platform only (SS-7)."""
     listed, job_id = await _job(request)
     records = await listed.queue.attempts(job_id)
+    if not principal_of(request).is_platform:
+        records = [{k: v for k, v in record.items() if k != "operator"} for record in records]
     return envelope({"id": job_id, "queue": listed.name, "attempts": records})
 
 

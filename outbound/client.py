@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
 
@@ -184,7 +186,7 @@ async def open_client(
         use_dns_cache=False,
         force_close=True,
         limit=0,
-        ssl=await asyncio.to_thread(_tls, settings),
+        ssl=await asyncio.to_thread(_tls, settings.ca_file),
         socket_factory=guard.socket_for,
     )
     session = aiohttp.ClientSession(
@@ -250,12 +252,14 @@ async def _read_into(body: bytearray, response: aiohttp.ClientResponse, max_byte
         body += chunk
 
 
-def _tls(settings: OutboundSettings) -> ssl.SSLContext:
+@cache
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    """Read once per process: the system's authorities are many."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(("http/1.1",))
-    if settings.ca_file is not None:
-        context.load_verify_locations(settings.ca_file)
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
     return context
 
 

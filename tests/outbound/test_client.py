@@ -239,7 +239,7 @@ async def test_old_tls_and_plain_text_are_tls_errors(tmp_path: Path) -> None:
 
 
 def test_what_tls_is_asked_for() -> None:
-    context = outbound.client._tls(open_settings())
+    context = outbound.client._tls(None)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
