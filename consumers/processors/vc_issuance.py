@@ -69,6 +69,8 @@ class Issuance:
     entries: Entries
     contexts: Contexts = field(default_factory=Contexts.load)
     settings: CredentialSettings = field(default_factory=CredentialSettings)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Large credentials are expanded one after the other: each takes a thread that others need."""
 
     async def issue(self, request: VcIssuance, occasion: Occasion, *, large: bool = False) -> Json:
         """Answer `{vcJwt, credentialId, issuedAt}`. Raises CredentialError.
@@ -103,7 +105,8 @@ class Issuance:
         (E9) in either."""
         undefined = None if large else self.contexts.remembered(document)
         if undefined is None:
-            undefined = await asyncio.to_thread(self.contexts.leaves_undefined, document)
+            async with self.turn:
+                undefined = await asyncio.to_thread(self.contexts.leaves_undefined, document)
         if undefined and model == "2.0":
             document["@context"] = [*document["@context"], UNDEFINED_TERMS]
 
@@ -135,9 +138,12 @@ async def handle(job: Job, context: Context) -> Json:
     Rejects, for good, with the code of the CredentialError: see docs/credentials.md.
     """
     issuance: Issuance = context.state
-    request = VcIssuance.model_validate(job.data)
     large = len(job.body) > ON_THE_LOOP_BYTES or "B" in job.header.flags
     try:
+        if large:
+            request = await asyncio.to_thread(VcIssuance.model_validate, job.data)
+        else:
+            request = VcIssuance.model_validate(job.data)
         occasion = await _occasion(job, context, request)
         return await issuance.issue(request, occasion, large=large)
     except CredentialError as error:
