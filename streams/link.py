@@ -1,32 +1,25 @@
 """One connection to one Redis node, shared by any number of callers.
 
 Commands are written at once and answered in order, so callers that overlap share round trips
-without waiting for each other. Connecting, TLS, authentication and parsing are redis-py's; its
-pool, its retries and its five-second default timeout are not used: a retried XADD makes two jobs
-and a retried claim orphans some. Nothing is ever sent twice here.
+without waiting for each other. Connecting, TLS and authentication are redis-py's; its pool, its
+retries and its five-second default timeout are not used: a retried XADD makes two jobs and a
+retried claim orphans some. Nothing is ever sent twice here.
 """
 
 import asyncio
 import contextlib
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import (
-    ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
 
 from streams.errors import Unavailable
 from streams.scripts import BY_SHA, Command
+from streams.wire import Wire
 
 LESSONS = 5
 """How often a script that was not found is taught before the caller is told to come back."""
@@ -44,11 +37,8 @@ class Link:
     def __init__(self, connect: Connect, timeout_s: float) -> None:
         self._connect = connect
         self._timeout_s = timeout_s
-        self._connection: AbstractConnection | None = None
+        self._wire: Wire | None = None
         self._opening = asyncio.Lock()
-        self._waiting: deque[tuple[asyncio.Future[list[Any]], int, float]] = deque()
-        self._more = asyncio.Event()
-        self._reader: asyncio.Task[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self.client_id = 0
 
@@ -58,17 +48,9 @@ class Link:
         Raises Unavailable when no connection could be made (nothing was sent) and Lost when it
         went away before the last reply.
         """
-        connection = self._connection or await self._open()
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Any]] = loop.create_future()
+        wire = self._wire or await self._open()
         data = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
-        self._waiting.append((future, len(commands), loop.time()))
-        self._more.set()
-        try:
-            await connection.send_packed_command(data, check_health=False)
-        except (RedisError, OSError) as error:
-            self._fail(connection, error)
-        return await future
+        return await wire.ask(data, len(commands))
 
     async def run(self, *commands: Command) -> list[Any]:
         """`send`, teaching the server scripts it does not know. Those, and only those, are sent
@@ -90,28 +72,20 @@ class Link:
         )
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
+        wire, self._wire = self._wire, None
         if self._watch:
             self._watch.cancel()
-        if self._reader:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
-        self._fail_waiting(Lost("the connection was closed"))
-        if connection:
-            with contextlib.suppress(RedisError, OSError):
-                await connection.disconnect()
+        if wire:
+            wire.fail(Lost("the connection was closed"))
+            await asyncio.sleep(0)  # in which the transport closes
 
-    async def _open(self) -> AbstractConnection:
+    async def _open(self) -> Wire:
         async with self._opening:
-            if self._connection:
-                return self._connection
-            connection = await self._handshake()
-            if self._reader:
-                self._reader.cancel()
-            self._connection = connection
-            self._reader = asyncio.create_task(self._read(connection))
-            self._schedule_watch(connection)
-            return connection
+            if self._wire is None:
+                connection = await self._handshake()
+                self._wire = Wire(connection, self._broken)
+                self._schedule_watch(self._wire)
+            return self._wire
 
     async def _handshake(self) -> AbstractConnection:
         """A connection that has answered once. Bounded: a network may swallow everything."""
@@ -130,58 +104,23 @@ class Link:
             raise
         return connection
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        try:
-            while True:
-                while not self._waiting:
-                    self._more.clear()
-                    await self._more.wait()
-                future, count, _ = self._waiting[0]
-                replies = [await self._reply(connection) for _ in range(count)]
-                self._waiting.popleft()
-                if not future.done():
-                    future.set_result(replies)
-        except (RedisError, OSError) as error:
-            self._fail(connection, error)
-
-    async def _reply(self, connection: AbstractConnection) -> Any:
-        try:
-            return await connection.read_response(timeout=math.inf)
-        except ReadOnlyError:
-            # A demoted primary: the next connection asks again who is the primary.
-            raise
-        except ResponseError as error:
-            return error
-
-    def _schedule_watch(self, connection: AbstractConnection) -> None:
+    def _schedule_watch(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
-        self._watch = loop.call_later(self._timeout_s / 4, self._check, connection)
+        self._watch = loop.call_later(self._timeout_s / 4, self._check, wire)
 
-    def _check(self, connection: AbstractConnection) -> None:
+    def _check(self, wire: Wire) -> None:
         """A reply that does not come is a dead connection (a frozen primary, a black hole)."""
-        if connection is not self._connection:
+        if wire is not self._wire:
             return
-        now = asyncio.get_running_loop().time()
-        if self._waiting and now - self._waiting[0][2] > self._timeout_s:
-            self._fail(connection, RedisConnectionError("no reply in time"))
+        if wire.waited_s > self._timeout_s:
+            self._broken(RedisConnectionError("no reply in time"))
         else:
-            self._schedule_watch(connection)
+            self._schedule_watch(wire)
 
-    def _fail(self, connection: AbstractConnection, error: BaseException) -> None:
-        if connection is not self._connection:
-            return
-        self._connection = None
-        if self._reader and self._reader is not asyncio.current_task():
-            self._reader.cancel()
-        self._fail_waiting(Lost(f"Redis went away: {error}"))
-        asyncio.get_running_loop().create_task(_drop(connection))
-
-    def _fail_waiting(self, error: Lost) -> None:
-        while self._waiting:
-            future = self._waiting.popleft()[0]
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # a caller that was cancelled will not look
+    def _broken(self, error: Exception) -> None:
+        wire, self._wire = self._wire, None
+        if wire:
+            wire.fail(Lost(f"Redis went away: {error}"))
 
 
 async def _drop(connection: AbstractConnection) -> None:

@@ -4,13 +4,12 @@ Fields: `j` id, `h` header, `b` body (JSON: name, data, opts, later times and re
 `c` callback (JSON), `x` error history (JSON array). Unknown fields are kept as they are.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 LAYOUT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """`layout:priority:made:started:stalled:endings:flags:expires:from:added[:finished[:nonce]]`.
 
     Times are epoch milliseconds by the clock of Redis; readers ignore further items.
@@ -36,21 +35,8 @@ class Header:
 
     @classmethod
     def parse(cls, text: bytes) -> "Header":
-        items = text.decode().split(":")
-        _, priority, made, started, stalled, endings, flags, expires, origin, added = items[:10]
-        return cls(
-            int(priority),
-            int(made),
-            int(started),
-            int(stalled),
-            int(endings),
-            flags,
-            expires,
-            origin,
-            added,
-            items[10] if len(items) > 10 else "",
-            items[11] if len(items) > 11 else "",
-        )
+        _, priority, made, started, stalled, endings, *rest = text.decode().split(":")
+        return cls(int(priority), int(made), int(started), int(stalled), int(endings), *rest[:6])
 
     def render(self, *, nonce: bool = False) -> str:
         """The header up to `added` (the scripts append the time of the ending themselves), or with
@@ -63,14 +49,18 @@ class Header:
 
     def moved(self, origin: str, *, made: int, endings: int, flags: str | None = None) -> "Header":
         """The header after one more start that came from the claim `origin`."""
-        return replace(
-            self,
-            made=self.made + made,
-            started=self.started + 1,
-            endings=self.endings + endings,
-            expires="",
-            origin=origin,
-            flags=self.flags if flags is None else flags,
+        return Header(
+            self.priority,
+            self.made + made,
+            self.started + 1,
+            self.stalled,
+            self.endings + endings,
+            self.flags if flags is None else flags,
+            "",
+            origin,
+            self.added,
+            self.finished,
+            self.nonce,
         )
 
 

@@ -34,6 +34,8 @@ HEADERS = st.builds(
     expires=st.just("") | DIGITS,
     origin=st.just("") | st.from_regex(r"(-1|10|\d)\.\d{1,13}-\d{1,4}", fullmatch=True),
     added=DIGITS,
+    finished=st.just(""),
+    nonce=st.just(""),
 )
 BACKOFFS = st.builds(
     Backoff,
