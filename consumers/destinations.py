@@ -29,6 +29,7 @@ from streams import Redis
 from streams import destinations as store
 from streams.audit import Deed
 from streams.destinations import Destination, Ended, Later, Never, Outcome, Rules
+from streams.errors import Full
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,10 @@ class Destinations:
         now_s = time.monotonic()
         if self._listed.get(to, -RELISTED_S) + RELISTED_S > now_s:
             return
-        await store.write_down(self._redis, to, self.rules.forget_ms)
+        try:
+            await store.write_down(self._redis, to, self.rules.forget_ms)
+        except Full:
+            return  # A list without it is no reason to keep a delivery back.
         if len(self._listed) >= LISTED_MAX:
             self._listed.clear()
         self._listed[to] = now_s

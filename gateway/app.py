@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from gateway import credentials, dids, events, health, jobs, mail, queues, webhooks
+from gateway import credentials, dids, events, health, jobs, mail, queues, webhook_keys, webhooks
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
@@ -33,6 +33,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
     events.install(app)
+    webhook_keys.install(app)
     dids.install(app)
     app.add_routes([route.definition() for route in TABLE])
     return app

@@ -32,6 +32,7 @@ from gateway.tenancy import deed, organization_of
 from schemas.fields import OrganizationId
 from schemas.job import Wire
 from schemas.origins import Origin
+from streams import Redis
 from streams import destinations as store
 from streams.destinations import Destination
 
@@ -43,6 +44,40 @@ class RingSettings(BaseSettings):
 
     data_dir: Path | None = None
     app_env: str = "development"
+
+
+class Desk:
+    """The keys of webhooks as this gateway may see them; the ring is opened when first needed."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.shelf = store.SecretShelf(redis)
+        self.overlap_ms = WebhookSecretSettings().overlap_ms
+        self._keks = KeyringSettings()
+        self._place = RingSettings()
+        self._opened: WebhookSecrets | None = None
+
+    def open(self) -> WebhookSecrets:
+        """Raises KeysUnavailable when this gateway was given no ring."""
+        if self._opened is None:
+            production = self._place.app_env == "production"
+            try:
+                keyring = open_keyring(self._keks, self._place.data_dir, production=production)
+            except KeyringError:
+                raise KeysUnavailable(
+                    "This gateway has no ring of key-encryption keys, so it cannot open or make "
+                    "signing keys. Give it the CREDSTREAM_KEKS (or CREDSTREAM_KEKS_FILE) of the "
+                    "workers; deliveries go on meanwhile."
+                ) from None
+            self._opened = WebhookSecrets(self.shelf, keyring, self.overlap_ms)
+        return self._opened
+
+
+DESK = web.AppKey("webhook_keys", Desk)
+
+
+def install(app: web.Application) -> None:
+    """Settings are read here, once."""
+    app[DESK] = Desk(app[REDIS])
 
 
 class Whose(Wire):
@@ -64,7 +99,7 @@ async def show(request: web.Request) -> web.Response:
     """GET /webhooks/secret?organizationId=&origin=: the keys that sign now, newest first."""
     whose, organization_id = _whose(request)
     origin = whose.origin or ""
-    opened = _open(request)
+    opened = request.app[DESK].open()
     at = Destination(organization_id, origin)
     who = deed(request, "webhook.secret.read", at.id, organization_id, {"origin": origin})
     try:
@@ -88,7 +123,7 @@ async def rotate(request: web.Request) -> web.Response:
         ) from None
     organization_id = organization_of(request, wanted.organization_id)
     origin = wanted.origin or ""
-    opened = _open(request)
+    opened = request.app[DESK].open()
     target = Destination(organization_id, origin).id
     parameters = {"origin": origin, "kind": wanted.kind}
     who = deed(request, "webhook.secret.rotate", target, organization_id, parameters)
@@ -103,13 +138,13 @@ async def rotate(request: web.Request) -> web.Response:
 async def public(request: web.Request) -> web.Response:
     """GET /webhooks/public-keys?organizationId=&origin=: whpk_ keys that verify v1a signatures."""
     whose, organization_id = _whose(request)
-    shelf = store.SecretShelf(request.app[REDIS])
+    desk = request.app[DESK]
     rows: list[dict[str, Any]] = []
     for place in dict.fromkeys((whose.origin or "", "")):
-        _, text = await shelf.load(organization_id, place)
+        _, text = await desk.shelf.load(organization_id, place)
         if text is not None:
-            now_ms = await shelf.now_ms(organization_id, place)
-            ring = alive(parse(text), now_ms, WebhookSecretSettings().overlap_ms)
+            now_ms = await desk.shelf.now_ms(organization_id, place)
+            ring = alive(parse(text), now_ms, desk.overlap_ms)
             rows = [_row(one) for one in ring if one.public is not None]
             break
     return envelope(_answer(organization_id, whose.origin, rows))
@@ -128,23 +163,6 @@ def _whose(request: web.Request) -> tuple[Whose, str]:
             "`errors` says which parameter does not fit.", faults.of_model(error, dict(query))
         ) from None
     return whose, organization_of(request, whose.organization_id)
-
-
-def _open(request: web.Request) -> WebhookSecrets:
-    """The rings of webhook keys. Raises KeysUnavailable when this gateway cannot open them."""
-    settings = RingSettings()
-    try:
-        keyring = open_keyring(
-            KeyringSettings(), settings.data_dir, production=settings.app_env == "production"
-        )
-    except KeyringError:
-        raise KeysUnavailable(
-            "This gateway has no ring of key-encryption keys, so it cannot open or make signing "
-            "keys. Give it the CREDSTREAM_KEKS (or CREDSTREAM_KEKS_FILE) of the workers; "
-            "deliveries go on meanwhile."
-        ) from None
-    shelf = store.SecretShelf(request.app[REDIS])
-    return WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
 
 
 def _row(one: SealedSecret) -> dict[str, Any]:

@@ -281,6 +281,20 @@ async def test_an_admission_whose_reply_is_lost_holds_one_slot(own_server: Serve
         await redis.close()
 
 
+async def test_a_full_redis_keeps_no_delivery_back(own_server: Server) -> None:
+    redis = connect(own_server.url)
+    destinations = desk(redis, requests=1, rate=Limiter(100, 60_000))
+    lease = (await take(destinations)).lease
+    with own_server.client() as raw:
+        raw.config_set("maxmemory", 1)
+    await destinations.settle(lease, "failure")
+    assert isinstance(await destinations.admit(ORG, URL, "j"), Deferred)
+    await take(destinations, "https://never-seen.example/")
+    assert await store.switch(redis, HERE, enabled=True, who=b"{}")
+    await take(destinations)
+    await redis.close()
+
+
 async def test_what_is_unused_is_forgotten_and_leaves_the_list(redis: Redis, raw: Any) -> None:
     destinations = desk(redis, forget_ms=30)
     await take(destinations)

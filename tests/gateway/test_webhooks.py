@@ -470,23 +470,25 @@ async def test_a_rotation_that_does_not_fit_changes_nothing(
 
 
 async def test_a_gateway_without_a_ring_says_so_and_the_rest_works(
-    redis: Redis, tenant: ClientSession, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, acting_as: As, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CREDSTREAM_KEKS")
-    for path, method in (("/webhooks/secret", "GET"), ("/webhooks/secret/rotate", "POST")):
-        assert await refused(tenant, path, method) == (503, "keys_unavailable")
-    assert (await ask(tenant, "/webhooks/public-keys"))["keys"] == []
-    await deliver(redis, HERE, "success")
-    assert len(await ask(tenant, AT)) == 1
+    async with acting_as(ORG) as tenant:
+        for path, method in (("/webhooks/secret", "GET"), ("/webhooks/secret/rotate", "POST")):
+            assert await refused(tenant, path, method) == (503, "keys_unavailable")
+        assert (await ask(tenant, "/webhooks/public-keys"))["keys"] == []
+        await deliver(redis, HERE, "success")
+        assert len(await ask(tenant, AT)) == 1
 
 
 async def test_a_ring_that_lost_a_kek_is_told(
-    tenant: ClientSession, monkeypatch: pytest.MonkeyPatch
+    tenant: ClientSession, acting_as: As, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(tenant, "/webhooks/secret")
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     monkeypatch.setenv("CREDSTREAM_KEKS", f"k2:{kek}")
-    assert await refused(tenant, "/webhooks/secret") == (503, "keys_unavailable")
+    async with acting_as(ORG) as another:
+        assert await refused(another, "/webhooks/secret") == (503, "keys_unavailable")
 
 
 async def test_what_is_stored_is_sealed(raw: Any, tenant: ClientSession) -> None:
