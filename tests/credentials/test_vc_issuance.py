@@ -369,3 +369,32 @@ async def test_a_delayed_job_issues_when_it_first_runs(desk: Any, payload: Any) 
     assert datetime.fromisoformat(first["issuedAt"]).timestamp() == delayed.claimed_ms // 1000
     delayed.claimed_ms += 60_000
     assert await vc_issuance.handle(delayed, context) == first
+
+
+async def did_web(desk: Any, payload: Any, operation: str, **metadata: Any) -> dict[str, Any]:
+    data = payload.create(operation=operation, didMethod="web", metadata=metadata)
+    answer: dict[str, Any] = await desk.run((await desk.take("did-operations", data)).job)
+    return answer
+
+
+async def test_a_did_web_signs_with_its_current_key(desk: Any, payload: Any) -> None:
+    made = await did_web(desk, payload, "create", path="issuers/acme", keyType="P-256")
+    issuer = made["did"]
+    result, body = await issued(desk, payload.degree(issuer))
+    head, _ = parts(result["vcJwt"])
+    assert (head["kid"], head["alg"]) == (made["verificationMethod"], "ES256")
+    assert head["kid"].startswith(f"{issuer}#")
+    assert body["issuer"] == issuer
+    rotated = await did_web(desk, payload, "update", did=issuer, rotate=True, keyType="P-384")
+    head, _ = parts((await issued(desk, payload.degree(issuer)))[0]["vcJwt"])
+    assert (head["kid"], head["alg"]) == (rotated["verificationMethod"], "ES384")
+    assert rotated["verificationMethod"] != made["verificationMethod"]
+
+
+async def test_a_deactivated_did_signs_no_more(desk: Any, payload: Any) -> None:
+    issuer = (await did_web(desk, payload, "create", path="issuers/acme"))["did"]
+    await did_web(desk, payload, "deactivate", did=issuer)
+    rejection = await desk.refused("vc-issuance", payload.degree(issuer))
+    assert rejection.code == "issuer_deactivated"
+    foreign = await desk.refused("vc-issuance", payload.degree(issuer, "org-b"))
+    assert foreign.code in ("issuer_unknown", "issuer_not_owned")
