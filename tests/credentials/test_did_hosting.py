@@ -10,6 +10,7 @@ import streams
 from consumers.custody import Custody, KeyRefused
 from consumers.hosting import Hosting
 from consumers.processor import Reject
+from consumers.status_lists import StatusLists
 from credentials import keys, signer
 from credentials.document import methods
 from credentials.settings import CredentialSettings
@@ -409,3 +410,23 @@ async def test_too_much_company_is_put_off(
     job = await web.job("update", did=did, metadata={"rotate": True})
     with pytest.raises(RetryLater):
         await Hosting(custody).update(DidOperation.model_validate(job.data), ("x",))
+
+
+async def test_a_removed_key_has_status_lists_signed_anew(
+    web: Web, custody: Custody, redis: streams.Redis
+) -> None:
+    """What the removed key signed verifies no more, so lists must not stay signed with it."""
+    did = (await web.create(path="a"))["did"]
+    lists = StatusLists(redis, custody)
+    await lists.assign("urn:uuid:1", did, "org-a", ["revocation"], ("job", "1"))
+    queue = streams.Queue("status-lists", redis)
+    before = (await queue.counts()).total
+    await web.update(did, rotate=True)
+    assert (await queue.counts()).total == before
+    job = await web.job("update", did=did, metadata={"removeKeys": ["#key-1"]})
+    await web.run(job)
+    after = (await queue.counts()).total
+    assert after > before
+    # A run that finds the change made may be the one after a crash before this.
+    await web.run(job)
+    assert (await queue.counts()).total >= after

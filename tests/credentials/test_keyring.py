@@ -7,8 +7,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from joserfc.jwk import OKPKey
+from joserfc.jwk import OctKey, OKPKey
 
+from credentials import keys
 from credentials.keyring import (
     DEVELOPMENT_FILE,
     Keyring,
@@ -53,6 +54,61 @@ def test_a_sealed_key_opens_and_is_the_same(ring: Keyring, key: OKPKey) -> None:
         "cty": "jwk+json",
     }
     assert str(key.as_dict(private=True)["d"]) not in sealed
+
+
+@pytest.mark.parametrize("kind", keys.KEY_TYPES)
+def test_every_type_of_key(ring: Keyring, kind: keys.KeyType) -> None:
+    key = keys.generate(kind)
+    sealed = ring.seal(key, KEY_ID)
+    opened = ring.unseal(sealed, KEY_ID)
+    assert opened.as_dict(private=True) == key.as_dict(private=True) | {"kid": KEY_ID}
+    assert keys.public_jwk(opened) == keys.public_jwk(key)
+    assert str(key.as_dict(private=True)["d"]) not in sealed
+
+
+@pytest.mark.parametrize("kind", keys.KEY_TYPES)
+def test_a_seal_is_renewed_and_keeps_its_name(kind: keys.KeyType) -> None:
+    old, new = f"k1:{kek()}", f"k2:{kek()}"
+    key = keys.generate(kind)
+    sealed = Keyring.parse(old).seal(key, KEY_ID)
+    renewed = Keyring.parse(f"{new} {old}").reseal(sealed)
+    assert renewed is not None
+    assert header(renewed) | {"iv": "", "tag": ""} == header(sealed) | {
+        "kid": "k2",
+        "iv": "",
+        "tag": "",
+    }
+    alone = Keyring.parse(new)
+    opened = alone.unseal(renewed, KEY_ID).as_dict(private=True)
+    assert opened == key.as_dict(private=True) | {"kid": KEY_ID}
+    with pytest.raises(SealError):
+        alone.unseal(renewed, KEY_ID + "x")
+    assert alone.reseal(renewed) is None
+
+
+def test_a_text_is_renewed_too() -> None:
+    old, new = f"k1:{kek()}", f"k2:{kek()}"
+    sealed = Keyring.parse(old).seal_text("secret", "name")
+    renewed = Keyring.parse(f"{new} {old}").reseal(sealed)
+    assert renewed is not None
+    assert Keyring.parse(new).unseal_text(renewed, "name") == "secret"
+
+
+def test_what_cannot_be_opened_is_not_renewed(ring: Keyring, key: OKPKey) -> None:
+    with pytest.raises(SealError) as caught:
+        ring.reseal(Keyring.parse(f"gone:{kek()}").seal(key, KEY_ID))
+    assert caught.value.code == "kek_unknown"
+    for sealed in ("", "x", "a.b.c.d.e", Keyring.parse(f"k1:{kek()}").seal(key, KEY_ID)):
+        with pytest.raises(SealError):
+            ring.reseal(sealed)
+
+
+def test_a_sealed_thing_that_is_no_key_of_ours_does_not_open(ring: Keyring) -> None:
+    other: OctKey = OctKey.generate_key(256)
+    sealed = ring.seal(other, KEY_ID)  # type: ignore[arg-type]
+    with pytest.raises(SealError) as caught:
+        ring.unseal(sealed, KEY_ID)
+    assert caught.value.code == "key_unreadable"
 
 
 def test_a_key_opens_only_under_its_own_name(ring: Keyring, key: OKPKey) -> None:

@@ -81,3 +81,40 @@ async def test_the_origin_forgets_the_sealed_key(redis: streams.Redis, raw: Any)
     (origin,) = [key for key in raw.scan_iter("cs:vault:*") if b"did:key:a" not in key]
     assert raw.get(origin) == b"did:key:a"
     assert 0 < raw.ttl(origin) <= vault.ORIGIN_MEMORY_S
+
+
+async def test_a_record_of_one_key_reads_as_before(redis: streams.Redis, raw: Any) -> None:
+    """The layout of the first version: `org`, `kid`, `jwe`."""
+    raw.hset("cs:vault:{did:key:a}", mapping={"org": "org-a", "kid": "did:key:a#a", "jwe": "old"})
+    key = SealedKey("did:key:a", "org-a", "did:key:a#a", "old")
+    assert await vault.find(redis, "did:key:a") == key
+    assert await vault.find(redis, "did:key:a", "did:key:a#a") == key
+    assert await vault.find(redis, "did:key:a", "did:key:a#b") == vault.NoSuchKey(
+        "did:key:a", "org-a"
+    )
+
+
+async def test_a_record_of_several_keys(redis: streams.Redis, raw: Any) -> None:
+    record = {"org": "o", "kid": "d#2", "jwe:d#1": "one", "jwe:d#2": "two"}
+    raw.hset("cs:vault:{d}", mapping=record)
+    assert await vault.find(redis, "d") == SealedKey("d", "o", "d#2", "two")
+    assert await vault.find(redis, "d", "d#1") == SealedKey("d", "o", "d#1", "one")
+    assert await vault.find(redis, "d", "d#3") == vault.NoSuchKey("d", "o")
+    raw.hset("cs:vault:{d}", "gone", 1)
+    assert await vault.find(redis, "d", "d#1") == vault.Emptied("d", "o")
+
+
+@pytest.mark.parametrize("verb", ["vault_keep", "vault_origin"])
+async def test_a_key_of_another_type_stays(redis: streams.Redis, raw: Any, verb: str) -> None:
+    if verb == "vault_keep":
+        name = "cs:vault:{did:key:a}"
+        raw.rpush(name, "foreign")
+        assert not await vault.keep(redis, sealed("a"))  # something is there
+        with pytest.raises(errors.Refused):
+            await vault.find(redis, "did:key:a")
+    else:
+        name = vault._origin_key(ORIGIN)
+        raw.rpush(name, "foreign")
+        with pytest.raises(errors.Refused):
+            await vault.create(redis, ORIGIN, sealed("a"))
+    assert raw.lrange(name, 0, -1) == [b"foreign"]
