@@ -96,29 +96,37 @@ async def admitted(delivery: Delivery, webhook: Webhook, job: Job) -> Lease:
             raise Reject(message, code=reason)
 
 
-async def attempt(delivery: Delivery, webhook: Webhook, job: Job, lease: Lease) -> Attempt:
-    """Send once; whatever happens, the lease is given back."""
-    about: About = "neutral"
-    defer_ms = 0
+async def attempt(
+    delivery: Delivery, webhook: Webhook, job: Job, lease: Lease, context: Context
+) -> Attempt:
+    """Send once; whatever happens, the lease is given back and the attempt written down.
+
+    Failing to do these two is logged, not raised: a lease runs out by itself, and what was
+    delivered stays delivered.
+    """
+    began_s, tried = delivery.clock_s(), None
     try:
         tried = await _send(delivery, webhook, job)
-        about, defer_ms = tried.verdict.about, tried.verdict.defer_ms
+    except asyncio.CancelledError:
+        duration_ms = max(0, int((delivery.clock_s() - began_s) * 1_000))
+        timing = records.Timing(int(began_s * 1_000), duration_ms)
+        tried = Attempt(verdicts.INTERRUPTED, None, timing)
+        raise
     finally:
-        # A lease that cannot be given back runs out by itself; what was delivered stays so.
+        about, defer_ms = (tried.verdict.about, tried.verdict.defer_ms) if tried else ("neutral", 0)
         await _quietly(delivery.desk.settle(lease, about, defer_ms))
+        if tried is not None:
+            await _quietly(context.attempt(_entry(job, tried)))
     return tried
 
 
-async def write_down(context: Context, job: Job, attempt: Attempt) -> None:
-    """Record an attempt. Failing to is logged, not raised: the delivery happened."""
+def _entry(job: Job, tried: Attempt) -> dict[str, Any]:
     number = job.attempts_made + 1
-    again = attempt.verdict.destiny == "retry" and number < job.attempts
     next_ms = None
-    if again:
-        wait_ms = max(delay_ms(backoff_of(job.opts), number), attempt.verdict.after_ms)
-        next_ms = attempt.timing.started_ms + attempt.timing.duration_ms + wait_ms
-    entry = records.record(number, attempt.timing, attempt.verdict, attempt.reply, next_ms)
-    await _quietly(context.attempt(entry))
+    if tried.verdict.destiny == "retry" and number < job.attempts:
+        wait_ms = max(delay_ms(backoff_of(job.opts), number), tried.verdict.after_ms)
+        next_ms = tried.timing.started_ms + tried.timing.duration_ms + wait_ms
+    return records.record(number, tried.timing, tried.verdict, tried.reply, next_ms)
 
 
 async def _send(delivery: Delivery, webhook: Webhook, job: Job) -> Attempt:

@@ -8,7 +8,7 @@ from typing import Literal
 from consumers.delivery.retry_after import retry_after_ms
 from outbound.errors import Blocked, OutboundError
 
-Destiny = Literal["success", "retry", "failed"]
+Destiny = Literal["success", "retry", "failed", "interrupted"]
 About = Literal["success", "failure", "neutral", "gone"]
 """Of the destination: it works, it does not, this says nothing, it is no more."""
 
@@ -30,6 +30,12 @@ class Verdict:
     """The next attempt comes no sooner (WH-17)."""
     defer_ms: int = 0
     """No other delivery goes there for so long (WH-18)."""
+
+
+INTERRUPTED = Verdict(
+    "interrupted", "interrupted", "The worker was told to stop before an answer came.", "neutral"
+)
+"""Not charged: the job runs again, and the receiver may see it twice."""
 
 
 def of_answer(

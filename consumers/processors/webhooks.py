@@ -36,8 +36,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
         raise Reject(f"data{first_fault(error)}", code="invalid_payload") from None
     send.body_of(webhook, delivery.settings.max_body_bytes)
     lease = await send.admitted(delivery, webhook, job)
-    attempt = await send.attempt(delivery, webhook, job, lease)
-    await send.write_down(context, job, attempt)
+    attempt = await send.attempt(delivery, webhook, job, lease, context)
     return _conclude(webhook, job, attempt)
 
 

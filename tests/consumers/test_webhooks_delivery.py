@@ -89,12 +89,13 @@ async def test_the_methods(method: str) -> None:
 
 
 async def test_another_attempt_has_the_same_id_and_bytes_and_another_time() -> None:
-    now_s = iter([100.0, 100.0, 200.0, 200.0])
+    now_s = [100.0]
     async with (
         receiver(reply(500), reply(200)) as server,
-        sender(clock_s=lambda: next(now_s)) as send,
+        sender(clock_s=lambda: now_s[0]) as send,
     ):
         await failing(send, server.url)
+        now_s[0] = 200.0
         await send(server.url, job=a_job(server.url, made=1))
     first, second = server.requests
     assert first.body == second.body
@@ -415,6 +416,10 @@ async def test_a_cancelled_delivery_gives_its_lease_back() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
     assert send.desk.settled == [("neutral", 0)]
+    (record,) = send.records
+    assert (record["outcome"], record["status"], record["nextAttemptAt"]) == (
+        "interrupted", None, None,
+    )  # fmt: skip
 
 
 async def test_a_lease_that_is_being_given_back_is_given_back() -> None:

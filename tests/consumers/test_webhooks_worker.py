@@ -15,7 +15,7 @@ from working import delivering, destinations
 from consumers.delivery import send
 from consumers.delivery.send import Delivery
 from consumers.destinations import open_destinations
-from consumers.processor import Resources
+from consumers.processor import Context, Resources
 from consumers.processors.webhooks import open_delivery
 from consumers.relay import Relay
 from outbound.client import open_client
@@ -139,7 +139,8 @@ async def test_a_delivery_whose_answer_got_lost_comes_again_under_its_id(redis: 
         delivery = Delivery(client, destinations(redis))
         webhook = Webhook.model_validate(claim.job.data)
         lease = await send.admitted(delivery, webhook, claim.job)
-        await send.attempt(delivery, webhook, claim.job, lease)
+        context = Context(hand.claims, claim, delivery)
+        await send.attempt(delivery, webhook, claim.job, lease, context)
         await hand.release(claim)
         async with delivering(redis):
             job = await finished(redis, job_id)

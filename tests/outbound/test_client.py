@@ -149,6 +149,25 @@ async def test_a_silent_server_is_left_when_the_time_is_over(answer: Any) -> Non
     assert caught.value.code == "read_timeout"
 
 
+@pytest.mark.parametrize(("connect_s", "total_s"), [(0.05, 30), (30, 0.05)])
+async def test_a_handshake_that_stands_still_is_no_connection(
+    connect_s: float, total_s: float
+) -> None:
+    settings = open_settings(connect_timeout_s=connect_s)
+    stalled = asyncio.Event()
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stalled.wait()
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unreachable) as caught:
+            await fetch(f"https://127.0.0.1:{port}/", settings, total_s=total_s)
+        stalled.set()
+    assert caught.value.code == "connect_timeout"
+
+
 async def test_a_body_that_breaks_off_is_no_document() -> None:
     async with receiver(reset(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\nx")) as server:
         with pytest.raises(Unreachable):
