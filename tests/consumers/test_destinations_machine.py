@@ -108,6 +108,30 @@ class Life(RuleBasedStateMachine):
     def ask(self, job: str) -> None:
         self.admit(job, next(self.names))
 
+    @precondition(lambda self: self.model.state != "disabled")
+    @rule(job=JOBS, pause_ms=st.sampled_from([0, 0, 4_500, 5_000]))
+    def outage(self, job: str, pause_ms: int) -> None:
+        """Deliveries fail until nothing is admitted any more. Three span the window, or do not."""
+        for _ in range(NUMBERS.requests + 1):
+            self.pass_time(pause_ms)
+            lease = next(self.names)
+            if self.admit(job, lease)[0] != "OK":
+                return
+            self.settle_one(lease, "failure", 0)
+
+    @precondition(lambda self: self.model.since and self.model.state == "open")
+    @rule(data=st.data(), late_ms=st.sampled_from([0, 0, 1]))
+    def wait_as_long_as_one_may(self, data: st.DataObject, late_ms: int) -> None:
+        """The circuit has just failed its probe again, and the job has used up its patience."""
+        job = data.draw(st.sampled_from(sorted(self.model.since)))
+        due = self.model.since[job] + NUMBERS.patience_ms + late_ms
+        if self.model.now < due < self.model.until + NUMBERS.patience_ms:
+            self.pass_time(due - self.model.now)
+            probe = next(self.names)
+            if self.admit("prober", probe)[0] == "OK":
+                self.settle_one(probe, "failure", 0)
+        self.admit(job, next(self.names))
+
     @rule(data=st.data(), job=JOBS)
     def ask_again(self, data: st.DataObject, job: str) -> None:
         """The reply was lost: the same lease is asked for once more."""
