@@ -211,7 +211,8 @@ def _outbound(offline: Offline) -> "OutboundSettings":
     if not offline.insecure:
         return settings
     anywhere = tuple(map(parse_allowance, ("0.0.0.0/0", "::/0")))
-    return settings.model_copy(update={"allow_http": True, "allow_nets": anywhere, "own": ()})
+    every = {"allow_nets": anywhere, "allow_ports": ((1, 65_535),)}
+    return settings.model_copy(update={"allow_http": True, "own": (), **every})
 
 
 def _either(
