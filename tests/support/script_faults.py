@@ -49,7 +49,7 @@ TYPES = {"X": "stream", "H": "hash", "Z": "zset", "L": "list", "R": "list"}
 @dataclass(frozen=True)
 class Value:
     """What a key holds. `dump` (for RESTORE) says it all: type, value, groups, pending; but a
-    hash comes in any order, so of hashes the fields are compared."""
+    hash or a set comes in any order, so of those the members are compared."""
 
     content: Any
     dump: bytes = field(compare=False)
@@ -152,8 +152,8 @@ def state(raw: Any, keys: QueueKeys) -> State:
 
 
 def _value(raw: Any, name: bytes) -> Value:
-    dump = raw.dump(name)
-    return Value(raw.hgetall(name) if raw.type(name) == b"hash" else dump, dump)
+    dump, read = raw.dump(name), {b"hash": raw.hgetall, b"set": raw.smembers}.get(raw.type(name))
+    return Value(read(name) if read else dump, dump)
 
 
 def restore(raw: Any, keys: QueueKeys, saved: State) -> None:
