@@ -140,7 +140,7 @@ def _refusal(request: web.Request, kind: Kind) -> web.Response:
 
 async def resolve(request: web.Request) -> web.Response:
     """GET /1.0/identifiers/{did}: resolves did:key, did:jwk and did:web (DID Resolution)."""
-    wanted = _wanted(request.headers.get("Accept", "*/*"))
+    wanted = _wanted(",".join(request.headers.getall("Accept", ())) or "*/*")
     if wanted is None:
         error = DidError("representationNotSupported", f"Accept {DOCUMENT_TYPE} or {RESULT_TYPE}.")
         return _result(RESULT_TYPE, None, {}, error)
