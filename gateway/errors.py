@@ -96,10 +96,6 @@ class BodyTooBig(Refusal):
     """The body is above the limit."""
 
 
-class JobTooBig(Refusal):
-    """The body fits, but a job in it carries more than its queue passes on."""
-
-
 class NotJson(Refusal):
     """A body with another media type."""
 
@@ -166,7 +162,6 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
         SlowBody: Kind(408, "body_timeout", "The body took too long"),
         engine.WrongState: Kind(409, "wrong_state", "The job is in another state"),
         BodyTooBig: Kind(413, "body_too_large", "The body is too large"),
-        JobTooBig: Kind(413, "payload_too_large", "The job is too large"),
         engine.TooBig: Kind(
             413,
             "payload_too_large",

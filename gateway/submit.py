@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway import faults
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidJob, JobTooBig, Refusal
+from gateway.errors import Fault, InvalidJob, Kind, Refusal
 from gateway.shapes import Submission, receipt
 from schemas import JobOptions
 from schemas.spec import PAYLOAD_TOO_LARGE
@@ -21,6 +21,12 @@ from streams import NewJob
 FAULTS_PER_JOB_MAX = 10
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SUBMISSIONS = TypeAdapter(list[Submission])
+
+
+class JobTooBig(Refusal):
+    """The body fits, but a job in it carries more than its queue passes on."""
+
+    kind = Kind(413, "payload_too_large", "The job is too large")
 
 
 async def submit_one(listed: Listed, value: Any, trace: str | None = None) -> dict[str, Any]:
@@ -36,9 +42,11 @@ async def submit_one(listed: Listed, value: Any, trace: str | None = None) -> di
 
 
 async def submit_many(
-    listed: Listed, values: list[Any], trace: str | None = None
+    listed: Listed, values: list[Any], trace: str | None = None, place: faults.Path = ()
 ) -> list[dict[str, Any]]:
-    """Queue all jobs or none; receipts in the order of `values`. Raises as `submit_one`."""
+    """Queue all jobs or none; receipts in the order of `values`, which lie at `place` in the body.
+
+    Raises as `submit_one`."""
     try:
         jobs = _SUBMISSIONS.validate_python(values)
         _check(listed, jobs)
@@ -47,9 +55,21 @@ async def submit_many(
         ]
         added = await listed.queue.add_many(new)
     except (ValidationError, InvalidJob) as error:
-        found = [fault for i, value in enumerate(values) for fault in faults_of(listed, value, i)]
-        raise _refused(error, found) from None
+        raise _refused(error, _all_faults(listed, values, place)) from None
     return [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
+
+
+def check_many(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
+    """Raises what `submit_many` would raise because of the jobs themselves."""
+    found = _all_faults(listed, values, place)
+    if found:
+        raise InvalidJob("Nothing was queued; `errors` says what does not fit.", found)
+
+
+def _all_faults(listed: Listed, values: list[Any], place: faults.Path) -> list[Fault]:
+    return [
+        fault for i, value in enumerate(values) for fault in faults_of(listed, value, *place, i)
+    ]
 
 
 def trace_of(traceparent: str | None) -> str | None:
@@ -69,8 +89,8 @@ def _traced(options: JobOptions | None, trace: str | None) -> JobOptions | None:
     return options.model_copy(update={"traceparent": options.traceparent or trace})
 
 
-def faults_of(listed: Listed, value: Any, *index: int) -> list[Fault]:
-    """What is wrong with one submitted job (`index`: its place in the array), at most ten."""
+def faults_of(listed: Listed, value: Any, *index: str | int) -> list[Fault]:
+    """What is wrong with one submitted job (`index`: its place in the body), at most ten."""
     found: list[Fault] = []
     try:
         Submission.model_validate(value)
