@@ -98,7 +98,7 @@ def _summary(mail_id: str, raw: bytes, message: EmailMessage) -> dict[str, Any]:
 
 def _text(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body((kind,))
-    return None if part is None else str(part.get_content())
+    return None if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
 def _attachments(message: EmailMessage) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -64,9 +63,9 @@ Mode = Literal["tls", "starttls", "none"]
 
 
 class MailSettings(BaseSettings):
-    """Each field is an environment variable of the same name in capitals."""
+    """Each field is an environment variable of the same name in capitals; an empty one is none."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     mail_backend: Literal["smtp", "capture"] | None = None
     """None: smtp if SMTP_HOST is set, else nothing is sent and jobs wait."""
@@ -102,11 +101,6 @@ class MailSettings(BaseSettings):
 
     public_url: WebUrl = "http://localhost:3000"
     """Where the gateway is reached from outside: unsubscribe links begin with it."""
-
-    @field_validator("mail_backend", "smtp_host", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return value or None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

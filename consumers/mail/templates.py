@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import Draft202012Validator
 from referencing import Registry
@@ -65,7 +65,7 @@ class MailTemplate:
         if mismatch is not None:
             place = "".join(f"/{step}" for step in mismatch.absolute_path)
             raise Reject(
-                f"context{place} does not fit the template {self.name}: {mismatch.message[:300]}",
+                f"context{place} does not fit the template {self.name}: {_told(mismatch)[:300]}",
                 code="template_context_invalid",
             )
 
@@ -87,6 +87,13 @@ class MailTemplate:
         if room < 0:
             raise Reject(f"{where}: more than 1 MiB", code="template_output_too_large")
         return "".join(pieces)
+
+
+def _told(mismatch: ValidationError) -> str:
+    """What the schema wants there. What is there instead stays out: errors end up in logs."""
+    if mismatch.validator == "required":
+        return mismatch.message
+    return f"{mismatch.validator} must be {mismatch.validator_value}"
 
 
 def load_templates(extra: Path | None) -> dict[str, MailTemplate]:
@@ -138,7 +145,7 @@ def safe_url(value: Any) -> str:
     """The value, if it is a web or mail address. ValueError otherwise, which ends the job."""
     text = str(value)
     if _URL.fullmatch(text) is None:
-        raise ValueError(f"safe_url: {text[:80]!r} is no http, https or mailto address")
+        raise ValueError("safe_url: this is no http, https or mailto address")
     return text
 
 
