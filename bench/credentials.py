@@ -125,7 +125,9 @@ async def rates(kind: keys.KeyType, seconds: float) -> dict[str, float]:
     holder = Holder(lent)
     issuance = Issuance(holder, holder, Contexts.load(), CredentialSettings())
     verifier = Verifier(Resolver().resolve, _never, clock=time.time)
-    occasion = Occasion(datetime.fromtimestamp(int(time.time()), UTC), "urn:uuid:0", ("bench",))
+    occasion = Occasion(
+        datetime.fromtimestamp(int(time.time()), UTC), lambda _: "urn:uuid:0", ("bench",)
+    )
 
     async def issue() -> dict[str, Any]:
         return await issuance.issue(VcIssuance.model_validate(data(did)), occasion)

@@ -6,15 +6,16 @@ a delayed job, is remembered for it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from consumers.custody import SigningKey, open_custody
 from consumers.processor import Context, Processor, Reject, Resources
 from consumers.status_lists import StatusLists
+from consumers.turns import Turns
 from credentials import did_key, vc
 from credentials.contexts import UNDEFINED_TERMS, Contexts
 from credentials.errors import CredentialError
@@ -27,6 +28,7 @@ ON_THE_LOOP_BYTES = 16 * 1024
 """A larger job is composed and signed in a thread, where it keeps nobody waiting."""
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class Keys(Protocol):
@@ -56,9 +58,19 @@ class Occasion:
 
     issued: datetime
     """In whole seconds."""
-    credential_id: str
-    """Unless the credential has an id of its own."""
+    identify: Callable[[str], str]
+    """Issuer -> the credential's id, unless it has one of its own."""
     origin: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A credential to be signed, but for its status."""
+
+    request: VcIssuance
+    issuer: str
+    model: DataModel
+    document: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,56 +81,70 @@ class Issuance:
     entries: Entries
     contexts: Contexts = field(default_factory=Contexts.load)
     settings: CredentialSettings = field(default_factory=CredentialSettings)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Large credentials are expanded one after the other: each takes a thread that others need."""
+    turns: Turns = field(default_factory=Turns)
+    expanding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Credentials of a new shape are expanded one after the other: a large one takes its time, and
+    only one of the threads that others need."""
 
-    async def issue(self, request: VcIssuance, occasion: Occasion, *, large: bool = False) -> Json:
-        """Answer `{vcJwt, credentialId, issuedAt}`. Raises CredentialError.
+    async def issue(self, data: Any, occasion: Occasion, *, large: bool = False) -> Json:
+        """Answer `{vcJwt, credentialId, issuedAt}` for the data of a job. Raises CredentialError.
 
         Whatever can be refused is refused before a place in a status list is taken.
         """
-        issuer, model = vc.issuer(request), vc.data_model(request, self.settings.vc_data_model)
-        _check_did("subject_invalid", "subjectDid", request.subject_did)
-        document = vc.compose(
-            request, model, occasion.credential_id, occasion.issued, self._contexts_of(request)
-        )
-        key = await self.keys.signing_key(issuer, request.organization_id)
-        await self._settle_contexts(document, model, large=large)
+        draft = await self._compute(large, self._draft, data, occasion)
+        request, document = draft.request, draft.document
+        key = await self.keys.signing_key(draft.issuer, request.organization_id)
+        await self._settle_contexts(draft, large=large)
         if request.status is not None:
             entries = await self.entries.assign(
-                document["id"], issuer, request.organization_id, request.status, occasion.origin
+                document["id"],
+                draft.issuer,
+                request.organization_id,
+                request.status,
+                occasion.origin,
             )
             document["credentialStatus"] = vc.one_or_many(entries)
-        arguments = (document, model, occasion.issued, key)
-        token = await asyncio.to_thread(_sign, *arguments) if large else _sign(*arguments)
+        token = await self._compute(large, _sign, draft, occasion.issued, key)
         issued_at = vc.rfc3339(occasion.issued)
         return {"vcJwt": token, "credentialId": document["id"], "issuedAt": issued_at}
 
-    def _contexts_of(self, request: VcIssuance) -> list[str]:
-        """What the job asks for, else what the operator chose for credentials of this type."""
-        if request.contexts is not None:
-            return request.contexts
-        return self.contexts.of_type(request.credential_type or "")
+    async def _compute(self, large: bool, function: Callable[..., T], *args: Any) -> T:
+        """Out of everybody's way: in a thread if it takes long, else when it is this job's turn."""
+        if large:
+            return await asyncio.to_thread(function, *args)
+        return await self.turns.run(function, *args)
 
-    async def _settle_contexts(self, document: Json, model: DataModel, *, large: bool) -> None:
+    def _draft(self, data: Any, occasion: Occasion) -> Draft:
+        request = VcIssuance.model_validate(data)
+        issuer, model = vc.issuer(request), vc.data_model(request, self.settings.vc_data_model)
+        _check_did("subject_invalid", "subjectDid", request.subject_did)
+        contexts = request.contexts
+        if contexts is None:
+            contexts = self.contexts.of_type(request.credential_type or "")
+        identifier = occasion.identify(issuer)
+        document = vc.compose(request, model, identifier, occasion.issued, contexts)
+        return Draft(request, issuer, model, document)
+
+    async def _settle_contexts(self, draft: Draft, *, large: bool) -> None:
         """Give a meaning to every term, as data model 2.0 demands (C5); refuse what JSON-LD does
         (E9) in either."""
+        document = draft.document
         undefined = None if large else self.contexts.remembered(document)
         if undefined is None:
-            async with self.turn:
+            async with self.expanding:
                 undefined = await asyncio.to_thread(self.contexts.leaves_undefined, document)
-        if undefined and model == "2.0":
+        if undefined and draft.model == "2.0":
             document["@context"] = [*document["@context"], UNDEFINED_TERMS]
 
 
-def _sign(document: Json, model: DataModel, issued: datetime, key: SigningKey) -> str:
+def _sign(draft: Draft, issued: datetime, key: SigningKey) -> str:
     return sign(
-        vc.payload(document, model, issued),
+        vc.payload(draft.document, draft.model, issued),
         key.private,
         key.id,
         algorithm=key.algorithm,
-        typ=vc.TYP[model],
-        cty=vc.CTY[model],
+        typ=vc.TYP[draft.model],
+        cty=vc.CTY[draft.model],
     )
 
 
@@ -139,21 +165,15 @@ async def handle(job: Job, context: Context) -> Json:
     """
     issuance: Issuance = context.state
     large = len(job.body) > ON_THE_LOOP_BYTES or "B" in job.header.flags
+    occasion = Occasion(
+        issued=vc.moment(await _issued_ms(job, context)),
+        identify=lambda issuer: vc.credential_id(issuer, job.queue, job.id, job.timestamp),
+        origin=(job.queue, job.id, str(job.timestamp)),
+    )
     try:
-        if large:
-            request = await asyncio.to_thread(VcIssuance.model_validate, job.data)
-        else:
-            request = VcIssuance.model_validate(job.data)
-        occasion = await _occasion(job, context, request)
-        return await issuance.issue(request, occasion, large=large)
+        return await issuance.issue(job.data, occasion, large=large)
     except CredentialError as error:
         raise Reject(str(error), code=error.code) from None
-
-
-async def _occasion(job: Job, context: Context, request: VcIssuance) -> Occasion:
-    identifier = vc.credential_id(vc.issuer(request), job.queue, job.id, job.timestamp)
-    issued = vc.moment(await _issued_ms(job, context))
-    return Occasion(issued, identifier, (job.queue, job.id, str(job.timestamp)))
 
 
 async def _issued_ms(job: Job, context: Context) -> int:

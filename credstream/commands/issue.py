@@ -133,7 +133,7 @@ async def _issue(claims: dict[str, Any] | None, options: dict[str, Any]) -> dict
         issued = options["clock"] or datetime.fromtimestamp(int(time.time()), UTC)
         identifier = uuid.uuid4().urn
         return await issuance.issue(
-            request, Occasion(issued, identifier, ("credstream issue", identifier)), large=False
+            request, Occasion(issued, lambda _: identifier, ("credstream issue", identifier))
         )
 
 

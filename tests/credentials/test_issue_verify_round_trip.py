@@ -49,7 +49,7 @@ async def issue(kind: keys.KeyType, did: str, key_id: str, **changes: Any) -> st
     data = {name: value for name, value in data.items() if value is not ...}
     holder: Any = SimpleNamespace(signing_key=signing_key)
     issuance = Issuance(holder, SimpleNamespace(), CONTEXTS, CredentialSettings())
-    occasion = Occasion(datetime.fromtimestamp(NOW_S, UTC), IDENTIFIER, ("test",))
+    occasion = Occasion(datetime.fromtimestamp(NOW_S, UTC), lambda _: IDENTIFIER, ("test",))
     answer = await issuance.issue(VcIssuance.model_validate(data), occasion)
     assert set(answer) == {"vcJwt", "credentialId", "issuedAt"}
     return str(answer["vcJwt"])

@@ -158,7 +158,7 @@ async def issue(identity: Identity, version: str, **changes: Any) -> str:
     issuance = Issuance(holder, SimpleNamespace(), settings=settings)
     now = datetime.fromtimestamp(int(time.time()), UTC)
     answer = await issuance.issue(
-        VcIssuance.model_validate(data | changes), Occasion(now, IDENTIFIER, ("test",))
+        VcIssuance.model_validate(data | changes), Occasion(now, lambda _: IDENTIFIER, ("test",))
     )
     return str(answer["vcJwt"])
 
