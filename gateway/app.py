@@ -2,7 +2,18 @@
 
 from aiohttp import web
 
-from gateway import credentials, dids, events, health, jobs, mail, queues, webhook_keys, webhooks
+from gateway import (
+    batches,
+    credentials,
+    dids,
+    events,
+    health,
+    jobs,
+    mail,
+    queues,
+    webhook_keys,
+    webhooks,
+)
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
@@ -20,6 +31,7 @@ TABLE: tuple[Route, ...] = (
     *webhooks.ROUTES,
     *events.ROUTES,
     *dids.ROUTES,
+    *batches.ROUTES,
 )
 
 

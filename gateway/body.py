@@ -29,8 +29,8 @@ EMPTY: Final = Empty()
 """What `read_json` answers for a request without a body."""
 
 
-async def read_json(request: web.Request) -> Any:
-    """The document in the body, or `EMPTY`.
+async def read_json(request: web.Request, *, bulk: bool = False) -> Any:
+    """The document in the body, or `EMPTY`. `bulk`: it may be as long as an array.
 
     Raises SlowBody, BodyTooBig, NotJson, EncodedBody, MalformedBody.
     """
@@ -43,20 +43,20 @@ async def read_json(request: web.Request) -> Any:
     timeout_s = request.app[SETTINGS].body_timeout_s
     try:
         async with asyncio.timeout(timeout_s):
-            body = await _collect(request)
+            body = await _collect(request, bulk)
     except TimeoutError:
         raise SlowBody(f"The body must arrive within {timeout_s:g} seconds.") from None
     return parse(body) if body else EMPTY
 
 
-async def _collect(request: web.Request) -> bytes:
-    """The whole body; an array may be longer than anything else."""
+async def _collect(request: web.Request, bulk: bool) -> bytes:
+    """The whole body; an array may be longer than other documents."""
     settings = request.app[SETTINGS]
     declared = request.content_length or 0
     body = bytearray()
     while not request.content.at_eof():
         body += await request.content.readany()
-        is_array = body[:64].lstrip().startswith(b"[")
+        is_array = bulk or body[:64].lstrip().startswith(b"[")
         limit = settings.bulk_limit_bytes if is_array else settings.body_limit_bytes
         if max(len(body), declared) > limit:
             raise BodyTooBig(f"The body may be {limit} bytes long.")

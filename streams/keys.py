@@ -173,3 +173,8 @@ def credential(identifier: str) -> Keys:
     """Where the status of one credential lies. Its id, a URL of any length, is hashed."""
     digest = hashlib.sha256(identifier.encode()).hexdigest()[:32]
     return Keys(f"cs:credential:{digest}", {"credential": ""})
+
+
+def batch(batch_id: str) -> Keys:
+    """What is known of a batch of jobs as a whole; the jobs lie in their queue."""
+    return Keys(f"cs:batch:{{{batch_id}}}", {"batch": ""})

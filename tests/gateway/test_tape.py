@@ -22,7 +22,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(step, max_size=50))
 def test_followers_hear_everything_once(redis_url: str, raw: Any, steps: list[Any]) -> None:
     """A tape of five entries that is filled now and then, and whose reader loses connections."""

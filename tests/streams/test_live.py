@@ -179,7 +179,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(step, min_size=30, max_size=90),
     clocks=st.tuples(*[st.integers(-3, 3)] * len(QUEUES)),

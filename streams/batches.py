@@ -1,0 +1,82 @@
+"""Batches: many jobs under one name. Job n of batch b is called `b.n`, so what became of a batch is
+looked up in its queue and costs its jobs nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streams import keys
+from streams.connection import Redis
+from streams.store import change
+
+TTL_MS = 7 * 24 * 3600 * 1000
+"""How long a batch is remembered; its jobs follow the retention of their queue."""
+
+
+class OtherBatch(Exception):
+    """The id belongs to a batch of other jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """What is written down of a batch as a whole. Times are epoch ms by the clock of Redis."""
+
+    id: str
+    queue: str
+    organization_id: str | None
+    count: int
+    created_ms: int = 0
+    expires_ms: int = 0
+    stored: bool = False
+    """All jobs are in the queue: what is missing now was there."""
+
+    def job_id(self, number: int) -> str:
+        return f"{self.id}.{number}"
+
+    def job_ids(self, start: int = 0, end: int | None = None) -> list[str]:
+        """The ids of jobs start..end-1."""
+        return [self.job_id(number) for number in range(self.count)[start:end]]
+
+
+async def open_batch(redis: Redis, record: BatchRecord, digest: str) -> tuple[BatchRecord, bool]:
+    """Write a batch down before its jobs are added; also says whether it had been before.
+
+    `digest` stands for the jobs. Raises OtherBatch, Unavailable, Full. May be repeated."""
+    reply = await change(
+        redis,
+        keys.batch(record.id),
+        "batch_open",
+        queue=record.queue,
+        org=record.organization_id or "",
+        count=record.count,
+        digest=digest,
+        ttl_ms=TTL_MS,
+    )
+    if reply[0] == b"DIFFERS":
+        raise OtherBatch(record.id)
+    created, expires, stored = (int(item) for item in reply[1:4])
+    known = replace(record, created_ms=created, expires_ms=expires, stored=bool(stored))
+    return known, reply[0] == b"ALREADY"
+
+
+async def batch_stored(redis: Redis, batch_id: str) -> None:
+    """Note that all jobs of the batch are in their queue. May be repeated."""
+    await change(redis, keys.batch(batch_id), "batch_stored")
+
+
+async def find_batch(redis: Redis, batch_id: str) -> BatchRecord | None:
+    """A batch, as long as it is remembered."""
+    at = keys.batch(batch_id)
+    flat = await redis.command(b"HGETALL", at["batch"], key=at.prefix)
+    found: Mapping[bytes, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
+    if not found:
+        return None
+    return BatchRecord(
+        batch_id,
+        found[b"queue"].decode(),
+        found[b"org"].decode() or None,
+        int(found[b"count"]),
+        created_ms=int(found[b"created"]),
+        expires_ms=int(found[b"expires"]),
+        stored=b"stored" in found,
+    )
