@@ -26,6 +26,7 @@ from consumers.status_lists import (
     sign_again,
 )
 from credentials import bitstring
+from credentials.contexts import Contexts
 from credentials.keyring import Keyring
 from schemas.queues.status_lists import SPEC, job_id, publication
 from schemas.status import PURPOSES, Owner
@@ -122,6 +123,11 @@ async def test_a_list_fits_the_schema_of_credentials(
     (entry,) = await lists.assign("urn:uuid:1", issuer, ORG, ["revocation"], ("job",))
     _, credential = verified(await status.published(redis, list_id(entry)))
     Draft202012Validator(json.loads(SCHEMA.read_text())).validate(credential)
+    # The context defines every term of a list (E1, C5), so that no word of it is ours.
+    document = {name: value for name, value in credential.items() if name not in ("iss", "iat")}
+    assert not Contexts.load().leaves_undefined(document)
+    subject = {**document["credentialSubject"], "ourOwn": 1}
+    assert Contexts.load().leaves_undefined({**document, "credentialSubject": subject})
 
 
 async def test_one_origin_gets_the_same_entries(lists: StatusLists, issuer: str) -> None:
