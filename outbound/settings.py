@@ -11,6 +11,7 @@ from outbound.networks import Allowance, parse_allowance
 
 _REDIS_PORTS = {"sentinel": 26_379}
 _REDIS_PORT = 6_379
+_SMTP_PORTS = (25, 465, 587)
 
 
 class OwnAddresses(BaseSettings):
@@ -27,14 +28,14 @@ class OwnAddresses(BaseSettings):
     redis_host: str = "localhost"
     redis_port: int = _REDIS_PORT
     smtp_host: str = ""
-    smtp_port: int = 25
+    smtp_port: int | None = None
 
     def places(self) -> tuple[tuple[str, int], ...]:
         """(host, port) of each; a port of 0 is unknown and left out."""
         mine = [
             (self.host, self.port),
             (self.probe_host, self.probe_port),
-            (self.smtp_host, self.smtp_port),
+            *((self.smtp_host, port) for port in _smtp_ports(self.smtp_port)),
             *self._redis(),
         ]
         return tuple((host, port) for host, port in mine if host and port)
@@ -47,6 +48,10 @@ class OwnAddresses(BaseSettings):
         default = _REDIS_PORTS.get(parts.scheme.partition("+")[2], _REDIS_PORT)
         hosts = [item for item in parts.netloc.rpartition("@")[2].split(",") if item]
         return [_host_port(item, default) for item in hosts]
+
+
+def _smtp_ports(port: int | None) -> tuple[int, ...]:
+    return _SMTP_PORTS if port is None else (port,)
 
 
 def _host_port(text: str, default: int) -> tuple[str, int]:

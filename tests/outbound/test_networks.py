@@ -161,3 +161,5 @@ def test_our_own_places_are_known_by_the_names_they_are_configured_by(
         monkeypatch.setenv(name, value)
     assert list(OwnAddresses().places()) == [("0.0.0.0", 3001), ("mail", 587), *places]
     assert OutboundSettings().own == OwnAddresses().places()
+    monkeypatch.delenv("SMTP_PORT")
+    assert {("mail", port) for port in (25, 465, 587)} <= set(OwnAddresses().places())
