@@ -36,6 +36,7 @@ _ACCEPTED: Final = (
     "application/did+ld+json, application/did+json, application/did, application/json"
 )
 _CORS: Final = {"Access-Control-Allow-Origin": "*"}
+DID_PARAMETERS: Final = frozenset({"service", "relativeRef", "versionId", "versionTime", "hl"})
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 
 NOT_HOSTED: Final = Kind(404, "did_not_found", "There is no such DID", "No DID is hosted here.")
@@ -160,10 +161,11 @@ async def resolve(request: web.Request) -> web.Response:
 def _did(request: web.Request) -> str:
     """The DID in the path, which may be encoded as a path segment or stand there as it is.
 
-    Raises DidError `invalidDidUrl` for parameters, which would choose something else.
+    Raises DidError `invalidDidUrl` for DID parameters, which would choose something else; other
+    words in the query are resolution options, and those nobody knows are ignored.
     """
     tail = request.rel_url.raw_path.removeprefix("/1.0/identifiers/")
-    if request.query_string:
+    if not DID_PARAMETERS.isdisjoint(request.query):
         raise DidError("invalidDidUrl", "Parameters of DIDs are not supported.")
     return tail if tail.startswith("did:") and "%25" not in tail else unquote(tail)
 

@@ -249,6 +249,7 @@ async def test_every_method_resolves(http: ClientSession, redis: Redis, world: W
         ("did:web:a..b", 400, "invalidDid"),
         (f"{KEY}%23x", 400, "invalidDid"),
         (f"{KEY}?versionId=1", 400, "invalidDidUrl"),
+        ("did:key:z?publicKeyFormat=Multikey", 400, "invalidDid"),
         ("did:key:zTjsVPtY", 400, "invalidPublicKeyLength"),
         ("did:example:1", 501, "methodNotSupported"),
         (f"{HOST}:none", 404, "notFound"),
@@ -303,6 +304,11 @@ async def test_the_answer_has_the_type_that_was_asked_for(
     is_document = "did" in found.split(";")[0] and kind != "application/did-resolution"
     assert (body == did_key.document(KEY)) is is_document
     assert ("didDocument" in body) is not is_document
+
+
+async def test_options_that_nobody_knows_are_ignored(http: ClientSession) -> None:
+    status, body, _ = await resolved(http, f"{KEY}?option=1")
+    assert (status, body["didDocument"]) == (200, did_key.document(KEY))
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/did;q=0", "x", "application/xml"])
