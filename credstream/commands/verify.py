@@ -171,7 +171,11 @@ async def _verify(
             verdict = await verifier.verify(text, expected)
         except CouldNotTell as error:
             return invalid(error).result(), EXIT_COULD_NOT_TELL
-    return verdict.result(), 0 if verdict.valid else EXIT_INVALID
+    if verdict.valid:
+        return verdict.result(), 0
+    # A job fails closed on what it may not fetch; a person is told that nobody looked.
+    unseen = str(verdict.code).endswith(("_RETRIEVAL_ERROR", "_BLOCKED"))
+    return verdict.result(), EXIT_COULD_NOT_TELL if unseen else EXIT_INVALID
 
 
 @asynccontextmanager

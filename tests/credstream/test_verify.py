@@ -101,7 +101,7 @@ def test_documents_from_files(tmp_path: Path) -> None:
 def test_what_could_not_be_told_is_neither_valid_nor_invalid() -> None:
     closed = "http://127.0.0.1:1/list"
     token = ISSUER.v20(credentialStatus=entry(closed))
-    assert answer(at(token), 1)["error"].startswith("STATUS_RETRIEVAL_ERROR: ")
+    assert answer(at(token), 2)["error"].startswith("STATUS_RETRIEVAL_ERROR: ")
     result = answer(at(token, "--allow-insecure-hosts"), 2)
     assert result["valid"] is False
     assert result["error"].startswith("STATUS_RETRIEVAL_ERROR: ")
