@@ -1,6 +1,8 @@
 """A job on its way in (NewJob) and in the hands of a handler (Job)."""
 
 import os
+import secrets
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,8 +109,35 @@ class Job:
         return f"Job(queue={self.queue!r}, id={self.id!r}, attempts_made={self.attempts_made})"
 
 
+class _Mint:
+    """Fresh ids in the order they are asked for: a number that never repeats within a process,
+    and 40 random bits that tell processes apart."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+        self.start()
+
+    def start(self) -> None:
+        """A process begins: also one that was forked from a process that had begun."""
+        self._nonce = secrets.token_hex(5)
+
+    def take(self, count: int) -> list[str]:
+        # Milliseconds and 16 bits to count within one; a clock that was set back changes nothing.
+        now = time.time_ns() // 1_000_000 << 16
+        with self._lock:
+            first = max(now, self._last + 1)
+            self._last = first + count - 1
+        nonce = self._nonce
+        return [f"{number:016x}{nonce}" for number in range(first, first + count)]
+
+
+_MINT = _Mint()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_MINT.start)
+
+
 def new_ids(count: int) -> list[str]:
-    """`count` fresh ids: 26 hex digits that begin with the time, so ids sort roughly by age."""
-    stamp = f"{time.time_ns() // 1_000_000:012x}"
-    noise = os.urandom(7 * count).hex()
-    return [stamp + noise[at : at + 14] for at in range(0, 14 * count, 14)]
+    """`count` fresh ids: 26 hex digits that begin with the time. Those of one process sort in the
+    order they were made, so its delayed jobs that become due together run in that order."""
+    return _MINT.take(count)

@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from streams.errors import Unavailable
 from streams.scripts import BY_SHA, Command
@@ -48,6 +48,8 @@ class Link:
         Raises Unavailable when no connection could be made (nothing was sent) and Lost when it
         went away before the last reply.
         """
+        if not commands:
+            return []
         wire = self._wire or await self._open()
         data = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
         return await wire.ask(data, len(commands))
@@ -65,8 +67,9 @@ class Link:
             names = {commands[n][1] for n in missing}
             lessons = [(b"SCRIPT", b"LOAD", BY_SHA[name].source) for name in names]  # type: ignore[index]
             again = await self.send(*lessons, *(commands[n] for n in missing))
+            refused = next((r for r in again[: len(lessons)] if isinstance(r, ResponseError)), None)
             for n, reply in zip(missing, again[len(lessons) :], strict=True):
-                replies[n] = reply
+                replies[n] = refused or reply
         raise Unavailable(
             "Redis forgets its scripts faster than it can be taught: nothing was done"
         )

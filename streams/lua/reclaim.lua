@@ -34,7 +34,9 @@ for n = -1, 10 do
       local front, started, stalled, middle, rest = string.match(fields[4],
         '^(%d+:%d+:%d+:)(%d+):(%d+)(:%d+:%w*:)%d*:[^:]*(.*)$')
       local cancelled = marks and redis.call('HEXISTS', cancel, id) == 1
-      if cancelled then bury(n, entry, fields, 'cancelled', 'cancelled', now)
+      if cancelled then
+        fields[4] = front .. started + 1 .. string.sub(fields[4], #front + #started + 1)
+        bury(n, entry, fields, 'cancelled', 'cancelled', now)
       elseif stalled + 1 >= tonumber(max_stalls) then
         bury(n, entry, fields, 'stalled', 'its workers died or fell silent ' .. stalled + 1 .. ' times', now)
       end

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from redis_servers import Server
 
 from streams.errors import Unavailable
 from streams.link import Link, Lost
-from streams.scripts import SCRIPTS
+from streams.scripts import BY_SHA, SCRIPTS
 
 ECHO = b"ECHO"
 
@@ -54,6 +55,11 @@ async def test_callers_that_overlap_share_a_connection_and_get_their_own_replies
 
     await asyncio.gather(*(ask(number) for number in range(200)))
     assert connections(proxy) == 1
+
+
+async def test_no_command_has_no_reply_and_waits_for_none(link: Link) -> None:
+    assert await link.send() == []
+    assert await asyncio.gather(link.send((ECHO, b"a")), link.send()) == [[b"a"], []]
 
 
 async def test_an_error_reply_is_one_element_and_disturbs_nobody(link: Link) -> None:
@@ -172,6 +178,15 @@ async def test_a_script_the_server_does_not_know_is_taught(link: Link, proxy: Fa
     assert (first[0], echo, second[0]) == (b"OK", b"once", b"OK")
     assert proxy.commands[ECHO] == 1
     assert await link.send((b"SCRIPT", b"EXISTS", known.sha)) == [[1]]
+
+
+async def test_a_script_the_server_cannot_read_is_said_to_be_that(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(SCRIPTS["open"], source=b"#!lua\nnonsense", sha=b"0" * 40)
+    monkeypatch.setitem(BY_SHA, broken.sha, broken)  # type: ignore[arg-type]
+    (reply,) = await link.run((b"EVALSHA", broken.sha, 0))
+    assert "compiling" in str(reply)
 
 
 async def test_a_closed_link_fails_who_waits_and_opens_again(link: Link, proxy: FaultProxy) -> None:

@@ -1,7 +1,10 @@
 """Pages of every state: their order, their bounds, and how deep they go."""
 
+from typing import Any
+
 import pytest
 from by_hand import Hand
+from ledger import key
 
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
@@ -72,6 +75,16 @@ async def test_delayed_jobs_come_as_they_become_due(queue: Queue) -> None:
     (soon,) = await fill(queue, 1, delay=1_000_000)
     (between,) = await fill(queue, 1, delay=2_000_000)
     assert await shown(queue, State.DELAYED, 0, 10) == [soon, between, late]
+
+
+async def test_delayed_jobs_due_together_come_in_the_order_they_were_added(
+    queue: Queue, hand: Hand, raw: Any
+) -> None:
+    ids = await fill(queue, 300, delay=1_000_000)
+    for job_id in ids:
+        raw.zadd(key("chaos", "delayed"), {job_id: 5})
+    assert await shown(queue, State.DELAYED, 0, 299) == ids
+    assert [claim.job.id for claim in await hand.take(100)] == ids[:100]
 
 
 async def test_active_jobs_come_by_lane_and_age(queue: Queue, hand: Hand) -> None:

@@ -1,6 +1,8 @@
 """What needs no Redis: records, backoff, options, batches."""
 
 import doctest
+import os
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -89,6 +91,26 @@ def test_fresh_ids_differ_and_have_one_length() -> None:
     ids = new_ids(1_000)
     assert len(set(ids)) == 1_000
     assert {len(job_id) for job_id in ids} == {26}
+
+
+def test_fresh_ids_sort_in_the_order_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = new_ids(100_000) + new_ids(1)
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    ids += new_ids(2)
+    assert ids == sorted(set(ids))
+
+
+def test_a_forked_process_makes_other_ids() -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, new_ids(1)[0].encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    theirs, ours = os.read(read, 100).decode(), new_ids(1)[0]
+    os.close(read)
+    os.close(write)
+    assert theirs[16:] != ours[16:]
 
 
 # --- backoff

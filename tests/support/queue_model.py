@@ -132,10 +132,10 @@ class Model:
 
     def reclaim(self, job: ModelJob) -> None:
         """Its worker fell silent."""
+        self._start_counts(job)
         if job.marked:
             self.fail(job)
             return
-        self._start_counts(job)
         job.stalled += 1
         if job.stalled >= MAX_STALLS:
             self.fail(job)
