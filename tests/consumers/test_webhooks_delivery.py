@@ -250,7 +250,7 @@ SILENT = {
 async def test_silence_ends_with_the_time_of_the_attempt(name: str) -> None:
     answer, destiny = SILENT[name]
     async with receiver(answer) as server, sender() as send:
-        object.__setattr__(send.delivery.settings, "timeout_s", 0.05)
+        object.__setattr__(send.delivery.settings, "timeout_s", 0.5)
         if destiny == "success":
             assert (await send(server.url))["status"] == 200
         else:
@@ -271,7 +271,7 @@ async def test_a_drip_does_not_prolong_the_attempt() -> None:
             await asyncio.sleep(0.001)
 
     async with receiver(drip) as server, sender() as send:
-        object.__setattr__(send.delivery.settings, "timeout_s", 0.1)
+        object.__setattr__(send.delivery.settings, "timeout_s", 0.5)
         error = await failing(send, server.url)
     assert error.code == "read_timeout"
     assert 0 < dripped < 8_000
