@@ -1,12 +1,14 @@
 """The rules of the W3C data models 1.1 and 2.0 for what a credential is made of (E1-E10).
 
-Checked without JSON-LD processing: contexts are compared as strings, and terms are not expanded.
+Checked without JSON-LD processing: contexts are compared as strings and terms are not expanded;
+only that none of the standard's own terms gets a new meaning (`protected_terms`).
 """
 
 import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from credentials import protected_terms
 from credentials.moments import Window, date_time
 from credentials.verdict import Invalid
 
@@ -96,6 +98,7 @@ def check_frame(document: Json, version: Version, type_name: str) -> None:
     if type_name not in types_of(document):
         raise malformed(f"type must include {type_name}.")
     identifier(document, "id")
+    protected_terms.check(document, version)
 
 
 def check_credential(credential: Json, version: Version) -> Window:

@@ -372,3 +372,42 @@ async def test_the_nonce() -> None:
         await bench.valid(make(nonce="abc"), nonce="abc")
         assert await bench.code(make(nonce="abcd"), nonce="abc") == "NONCE_MISMATCH"
         assert await bench.code(make(), nonce="abc") == "NONCE_MISMATCH"
+
+
+TAKEN = {"@id": "https://evil.example/x"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"@context": [V2, {"VerifiableCredential": "https://evil.example/x"}]},
+        {"@context": [V2, {"type": "https://evil.example/x"}]},
+        {"@context": [V2, {"id": None}]},
+        {"@context": [V2, {"@vocab": "urn:x:"}, {"name": TAKEN}]},
+        {"credentialSubject": {"@context": {"id": TAKEN}, "degree": "x"}},
+        {"credentialSubject": {"degree": [{"@context": [{"type": TAKEN}], "a": 1}]}},
+        {"credentialSubject": {"@context": None, "degree": "x"}},
+        {"evidence": {"type": "X", "@context": ["https://a.example/context", None]}},
+    ],
+)
+async def test_protected_terms_keep_their_meaning(changes: dict[str, Any]) -> None:
+    assert await code20(**changes) == MALFORMED
+    if "@context" not in changes:
+        assert await code11(vc=changes) == MALFORMED
+    else:
+        old = [V1, {"proof": "https://evil.example/x"}]
+        assert await code11(vc={"@context": old}) == MALFORMED
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"@context": [V2, {"degree": "https://example.org/degree"}]},
+        {"@context": [V2, {"name": "https://schema.org/name"}]},
+        {"@context": [V2, {"id": {"@id": "@id", "@protected": True}}]},
+        {"@context": [V2, {"degree": {"@id": "urn:a:b", "@context": {"name": "urn:a:c"}}}]},
+        {"termsOfUse": {"type": "X", "jsonSchema": {"properties": {"@context": {"type": "a"}}}}},
+    ],
+)
+async def test_new_terms_are_welcome(changes: dict[str, Any]) -> None:
+    await valid20(**changes)
