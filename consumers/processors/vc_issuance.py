@@ -16,9 +16,9 @@ from consumers.custody import SigningKey, open_custody
 from consumers.processor import Context, Processor, Reject, Resources
 from consumers.status_lists import StatusLists
 from consumers.turns import Turns
-from credentials import did_key, vc
+from credentials import did_jwk, did_key, vc
 from credentials.contexts import UNDEFINED_TERMS, Contexts
-from credentials.errors import CredentialError
+from credentials.errors import CredentialError, DidError
 from credentials.settings import CredentialSettings
 from credentials.signer import sign
 from schemas.queues.vc_issuance import SPEC, DataModel, VcIssuance
@@ -26,6 +26,11 @@ from streams import Job
 
 ON_THE_LOOP_BYTES = 16 * 1024
 """A larger job is composed and signed in a thread, where it keeps nobody waiting."""
+
+_SELF_CONTAINED: dict[str, Callable[[str], Any]] = {
+    "did:key:": did_key.decode,
+    "did:jwk:": did_jwk.decode,
+}
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -117,7 +122,7 @@ class Issuance:
     def _draft(self, data: Any, occasion: Occasion) -> Draft:
         request = VcIssuance.model_validate(data)
         issuer, model = vc.issuer(request), vc.data_model(request, self.settings.vc_data_model)
-        _check_did("subject_invalid", "subjectDid", request.subject_did)
+        _check_subject(request.subject_did)
         contexts = request.contexts
         if contexts is None:
             contexts = self.contexts.of_type(request.credential_type or "")
@@ -148,14 +153,15 @@ def _sign(draft: Draft, issued: datetime, key: SigningKey) -> str:
     )
 
 
-def _check_did(code: str, name: str, did: str | None) -> None:
-    """A did:key says by itself whether it is one; other methods cannot be judged from here."""
-    if did is None or not did.startswith("did:key:"):
-        return
+def _check_subject(did: str | None) -> None:
+    """A did:key or did:jwk says by itself whether it is one; other methods cannot be judged from
+    here. A did:jwk that holds a private key must not be spread any further (G6)."""
+    decode = _SELF_CONTAINED.get((did or "")[:8])
     try:
-        did_key.decode(did)
-    except did_key.DidError as error:
-        raise CredentialError(code, f"{name} is not a did:key. {error}") from None
+        if did is not None and decode is not None:
+            decode(did)
+    except DidError as error:
+        raise CredentialError("subject_invalid", f"subjectDid is not a DID. {error}") from None
 
 
 async def handle(job: Job, context: Context) -> Json:

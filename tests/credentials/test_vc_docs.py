@@ -23,7 +23,7 @@ RAISING = (
 ELSEWHERE = {"status_list_unknown"}
 """Raised in these files, but not for an issuance."""
 CODE = re.compile(
-    r"(?:CredentialError|ContextRefused|KeyRefused|SealError|StatusError|_refused|_check_did)\(\s*"
+    r"(?:CredentialError|ContextRefused|KeyRefused|SealError|StatusError|_refused)\(\s*"
     r'"([a-z_]+)"'
 )
 

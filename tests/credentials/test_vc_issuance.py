@@ -18,7 +18,7 @@ from joserfc.jws import JWSRegistry
 from consumers.custody import Custody
 from consumers.processors import vc_issuance
 from consumers.status_lists import StatusLists
-from credentials import did_key
+from credentials import did_jwk, did_key, keys
 from credentials.contexts import UNDEFINED_TERMS, V1, V2, Contexts
 from credentials.keyring import Keyring
 from credentials.settings import CredentialSettings
@@ -112,11 +112,19 @@ async def test_an_expiration_is_carried(desk: Any, payload: Any, verified: Any) 
     assert credential["validUntil"] == "2099-01-01T00:00:00+02:00"
 
 
-async def test_a_subject_that_is_no_did_key_is_refused(desk: Any, payload: Any) -> None:
+async def test_a_subject_that_is_no_did_is_refused(desk: Any, payload: Any) -> None:
     issuer = await desk.create_issuer()
     data = payload.degree(issuer, subjectDid="did:key:z6Mk...")
     assert (await desk.refused("vc-issuance", data)).code == "subject_invalid"
-    for subject in ("did:web:subject.example", "did:example:1"):
+    private = keys.generate("P-256").as_dict(private=True)
+    secret = base64.urlsafe_b64encode(json.dumps(private).encode()).rstrip(b"=").decode()
+    rejection = await desk.refused(
+        "vc-issuance", payload.degree(issuer, subjectDid=f"did:jwk:{secret}")
+    )
+    assert rejection.code == "subject_invalid"
+    assert private["d"] not in str(rejection)
+    public = did_jwk.encode(dict(keys.public_jwk(keys.generate("P-256"))))
+    for subject in ("did:web:subject.example", "did:example:1", public):
         job = (await desk.take("vc-issuance", payload.degree(issuer, subjectDid=subject))).job
         assert (await desk.run(job))["vcJwt"]
 
