@@ -20,7 +20,7 @@ from schemas.job import QueueName
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis
 from streams.errors import CredstreamError
-from streams.queue import registered
+from streams.store import registered
 
 logger = logging.getLogger(__name__)
 

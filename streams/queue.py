@@ -14,8 +14,7 @@ from streams.connection import Redis, connect
 from streams.encode import CALL_JOBS, Batch, batches
 from streams.errors import BadPage, NotFound, WrongState
 from streams.job import Added, NewJob
-from streams.keys import CATALOGUE
-from streams.store import Store
+from streams.store import Store, registered
 from streams.views import job_view
 
 DEEPEST_OFFSET = 10_000
@@ -293,11 +292,3 @@ async def queue_names(redis: Redis) -> dict[str, dict[str, Any] | None]:
     """Every known queue and the JSON Schema of its payload: the product's, then those that
     workers registered."""
     return await registered(redis) | _shipped()
-
-
-async def registered(redis: Redis) -> dict[str, dict[str, Any] | None]:
-    """What workers and producers said of queues: a JSON Schema by name. For a queue of the product
-    it is what they can do beyond its payload model (see `streams.mail.announce`)."""
-    flat = await redis.command("HGETALL", CATALOGUE, key=CATALOGUE)
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode(): orjson.loads(about).get("schema") for name, about in pairs}

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from streams.connection import Lost, Redis
 from streams.errors import LayoutTooNew
 from streams.keys import CATALOGUE, Keys, QueueKeys
@@ -92,6 +94,14 @@ async def change(
         await redis.unreachable()
         replies = await redis.run(keys.prefix, command)
     return RECORDS[name].check(replies[0])
+
+
+async def registered(redis: Redis) -> dict[str, dict[str, Any] | None]:
+    """What workers and producers said of queues: a JSON Schema by name. For a queue of the product
+    it is what they can do beyond its payload model (see `streams.mail.announce`)."""
+    flat = await redis.command("HGETALL", CATALOGUE, key=CATALOGUE)
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(): orjson.loads(about).get("schema") for name, about in pairs}
 
 
 def exceptions(reply: list[Any], count: int) -> list[str]:
