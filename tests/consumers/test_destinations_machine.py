@@ -171,8 +171,37 @@ class Life(RuleBasedStateMachine):
         )
         assert (reply[0].decode(), reply[1].decode()) == self.model.settle(lease, outcome, defer_ms)
 
+    @precondition(lambda self: self.model.state == "open")
+    @rule(job=JOBS)
+    def recover(self, job: str) -> None:
+        """The next probe succeeds, and one more failure is only one."""
+        self.pass_time(
+            max(self.model.until, self.model.not_before, self.model.now) - self.model.now
+        )
+        probe = next(self.names)
+        if self.admit(job, probe)[0] == "OK":
+            self.settle_one(probe, "success", 0)
+        self.outage(job, 0)
+
     @precondition(lambda self: self.model.state != "closed")
-    @rule(to=st.sampled_from(["enabled", "enabled", "disabled"]))
+    @rule()
+    def enable(self) -> None:
+        self.switch("enabled")
+        self.outage("j1", 0)
+
+    @rule(job=JOBS)
+    def off_and_on(self, job: str) -> None:
+        """What had failed before does not count afterwards."""
+        lease = next(self.names)
+        if self.admit(job, lease)[0] == "OK":
+            self.settle_one(lease, "failure", 0)
+        self.switch("disabled")
+        self.enable()
+
+    @rule()
+    def disable(self) -> None:
+        self.switch("disabled")
+
     def switch(self, to: str) -> None:
         self.call(SWITCH, to=to, who="{}", forget_ms=NUMBERS.forget_ms)
         self.model.switch(to)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- dest_admit: may a delivery to this destination start now? A lease, a time to come back, or no.
---   Whoever has to come back gets a time of its own, as far from the next one as a delivery takes,
---   so that a thousand deferred jobs do not come at once. `since`: who waits for an open circuit.
+--   Whoever has to come back gets a time of its own, as far from the next one as a slot takes to
+--   become free: as deliveries take lately (`mean`), or as long as the youngest has been running.
+--   So a thousand deferred jobs do not come at once. `since`: who waits for an open circuit.
 --   answers word, then: OK nothing; DEFER after_ms reason; DISABLED reason detail
 -- from: any
 -- to: any
@@ -12,13 +13,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local known = redis.call('HMGET', about, 'state', 'reason', 'until', 'probe', 'not_before', 'pace',
   'mean', 'limit', 'rate_max', 'rate_ms', 'kept')
-local state, mean = known[1] or 'closed', tonumber(known[7] or 1000)
+local state = known[1] or 'closed'
 local most = tonumber(known[8] or limit)
 local per, window = tonumber(known[9] or rate_max), tonumber(known[10] or rate_ms)
 local held = redis.call('ZSCORE', leases, lease)
 local running = redis.call('ZCOUNT', leases, '(' .. now, '+inf')
 local started = redis.call('ZCOUNT', rate, '(' .. now - window, '+inf')
 local waits = redis.call('ZSCORE', since, job)
+local youngest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
 
 if held and held + 0 > now then return {'OK'} end
 if state == 'disabled' then
@@ -48,7 +50,9 @@ if reason then
     redis.call('ZREM', since, job)
     return {'DISABLED', 'destination_unavailable', ''}
   end
-  local from, step = math.max(now + 20, floor), math.max(1, 0.8 * mean / most)
+  local age = running > 0 and now - (youngest - lease_ms) or 0
+  local takes = math.max(20, age, tonumber(known[7] or 0))
+  local from, step = math.max(now + 20, floor), math.max(1, 0.8 * takes / most)
   local at = math.max(from, tonumber(known[6] or 0)) + step
   if at - from > spread_ms + 0 then at = from + step end
   redis.call('HSET', about, 'org', org, 'origin', origin, 'pace', string.format('%.0f', at))

@@ -54,7 +54,6 @@ if ends then
     redis.call('HINCRBY', window, tenth .. (outcome == 'success' and '+' or '-'), 1)
     redis.call('PEXPIRE', window, 2 * window_ms)
   end
-  if probe and became == '' then redis.call('HDEL', about, 'probe') end
 end
 if defer_ms + 0 > 0 and now + defer_ms > tonumber(known[4] or 0) then
   redis.call('HSET', about, 'not_before', string.format('%.0f', now + defer_ms))
