@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from credentials.envelopes import is_envelope, unwrap
 from credentials.reading import read
-from credentials.signatures import Resolve, authenticate
+from credentials.signatures import Keys, authenticate
 from credentials.statements import Kind, Statement
 from credentials.strict_json import NotJson, load_object
 from credentials.token import Token, parse
@@ -25,7 +25,7 @@ INLINE_CHARS = 16 * 1024
 class Reader:
     """Reads tokens and authenticates them."""
 
-    resolve: Resolve
+    keys: Keys
     clock: Clock
     skew_s: float = 30
 
@@ -50,7 +50,7 @@ class Reader:
     ) -> Statement:
         """`read`, then the signature. Raises Invalid, CouldNotTell."""
         token, statement = await self.read(text, kind, max_chars=max_chars)
-        await authenticate(token, statement, self.resolve)
+        await authenticate(token, statement, self.keys)
         return statement
 
 

@@ -5,6 +5,7 @@ document to the keys listed for the purpose, and `kid` may only pick one of thes
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -35,11 +36,42 @@ Resolve = Callable[[str], Awaitable[Resolved]]
 RELATIONSHIP: dict[Kind, str] = {"credential": "assertionMethod", "presentation": "authentication"}
 """What the DID document must list the key for."""
 
-_KEY_BYTES = {"EdDSA": 64, "Ed25519": 64, "ES256": 64, "ES384": 96, "ES256K": 64}
+COMPUTED = ("did:key:", "did:jwk:")
+KNOWN_DIDS = 2_048
+
+_SIGNATURE_BYTES = {"EdDSA": 64, "Ed25519": 64, "ES256": 64, "ES384": 96, "ES256K": 64}
 """Length of a signature: R and S side by side, never DER (F5)."""
 
 
-async def authenticate(token: Token, statement: Statement, resolve: Resolve) -> None:
+class Keys:
+    """The keys that DIDs list. A did:key or did:jwk is its own document: what follows from one is
+    kept; a did:web is asked about every time."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._known: OrderedDict[tuple[str, str], Sequence[Method]] = OrderedDict()
+
+    async def listed(self, did: str, relationship: str) -> Sequence[Method]:
+        """The keys for a purpose. Raises Invalid, CouldNotTell."""
+        known = self._known.get((did, relationship))
+        if known is None:
+            known = await self._listed(did, relationship)
+            if did.startswith(COMPUTED):
+                self._known[did, relationship] = known
+                if len(self._known) > KNOWN_DIDS:
+                    self._known.popitem(last=False)
+        return known
+
+    async def _listed(self, did: str, relationship: str) -> Sequence[Method]:
+        try:
+            return methods((await self._resolve(did)).document, did, relationship)
+        except DidError as error:
+            if error.transient:
+                raise CouldNotTell("DID_RETRIEVAL_ERROR", str(error)) from error
+            raise Invalid(did_code(error.code), f"The signer's DID: {error}") from None
+
+
+async def authenticate(token: Token, statement: Statement, keys: Keys) -> None:
     """Return when the statement's signer signed the token.
 
     Raises Invalid: ISSUER_KEY_MISMATCH, KEY_NOT_AUTHORIZED, ALGORITHM_NOT_ALLOWED,
@@ -48,7 +80,7 @@ async def authenticate(token: Token, statement: Statement, resolve: Resolve) -> 
     """
     named = _key_name(token, statement)
     relationship = RELATIONSHIP[statement.kind]
-    listed = await _listed(statement.signer, relationship, resolve)
+    listed = await keys.listed(statement.signer, relationship)
     candidates = [method for method in listed if named is None or method.id == named]
     if not candidates:
         what = "a key" if named is None else "this key"
@@ -85,15 +117,6 @@ def _key_name(token: Token, statement: Statement) -> str | None:
     return f"{signer}#{kid.removeprefix('#')}"
 
 
-async def _listed(did: str, relationship: str, resolve: Resolve) -> Sequence[Method]:
-    try:
-        return methods((await resolve(did)).document, did, relationship)
-    except DidError as error:
-        if error.transient:
-            raise CouldNotTell("DID_RETRIEVAL_ERROR", str(error)) from error
-        raise Invalid(did_code(error.code), f"The signer's DID: {error}") from None
-
-
 def did_code(code: str) -> str:
     """A code of DID Resolution in our spelling: notFound is DID_NOT_FOUND, invalidDid
     INVALID_DID."""
@@ -102,7 +125,7 @@ def did_code(code: str) -> str:
 
 
 def _fits(token: Token, method: Method) -> bool:
-    if len(token.signature) != _KEY_BYTES[token.algorithm]:
+    if len(token.signature) != _SIGNATURE_BYTES[token.algorithm]:
         return False
     key = _public_key(tuple(sorted(method.jwk.items())))
     if key is None:

@@ -13,7 +13,7 @@ from credentials.datamodel import entries
 from credentials.errors import CredentialError
 from credentials.retrieval import Retrieve
 from credentials.schema_check import SchemaCheck
-from credentials.signatures import Resolve, authenticate
+from credentials.signatures import Keys, Resolve, authenticate
 from credentials.statements import Kind, Statement
 from credentials.status_check import Hosted, StatusCheck
 from credentials.verdict import CouldNotTell, Invalid, Verdict, invalid
@@ -50,7 +50,7 @@ class Verifier:
         skew_s: float = 30,
         hosted: Hosted | None = None,
     ) -> None:
-        self._reader = Reader(resolve, clock, skew_s)
+        self._reader = Reader(Keys(resolve), clock, skew_s)
         self._status = StatusCheck(self._reader, retrieve, hosted)
         self._schema = SchemaCheck(self._reader, retrieve, self._status.check)
 
@@ -74,7 +74,7 @@ class Verifier:
         token, statement = await self._reader.read(text, expected.kind)
         _check_audience(statement, expected)
         _check_nonce(statement, expected)
-        await authenticate(token, statement, self._reader.resolve)
+        await authenticate(token, statement, self._reader.keys)
         if statement.kind == "presentation":
             return await self._presentation(statement, expected)
         await self._status.check(statement)

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from minting import Issuer, Key, encoded_list, entry, envelope
 from pydantic import ValidationError
 from receivers import receiver, reply
@@ -16,6 +19,7 @@ from consumers.processor import Resources
 from consumers.processors import vc_verification
 from consumers.status_lists import StatusLists
 from consumers.verification import open_verifier
+from credentials.verdict import CouldNotTell
 from schemas.queues.vc_verification import VcVerified
 from streams import status
 
@@ -233,3 +237,64 @@ async def test_a_schema_over_http(counter: Counter) -> None:
         schema = {"id": server.url, "type": "JsonSchema"}
         made = Issuer().v20(validFrom=..., credentialSchema=schema)
         assert await counter.error(made) == "SCHEMA_RETRIEVAL_ERROR"
+
+
+async def test_a_did_web_over_https(
+    redis: streams.Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    answers: list[Any] = [reply(503)]
+    async with receiver(*answers, tls=tls) as server:
+        did = f"did:web:localhost%3A{server.port}"
+        issuer = Issuer(Key("P-384"), did, f"{did}#key-1")
+        token = issuer.v20(validFrom=...)
+        async with open_verifier(Resources(redis)) as verifier:
+            assert (await verifier.verify(token)).code == "DID_BLOCKED"
+        assert server.connections == 0
+        monkeypatch.setenv("WEBHOOK_ALLOW_NETS", "127.0.0.0/8,[::1]")
+        async with open_verifier(Resources(redis)) as verifier:
+            with pytest.raises(CouldNotTell, match=r"\."):  # a certificate nobody vouches for
+                await verifier.verify(token)
+        monkeypatch.setenv("WEBHOOK_CA_FILE", str(tmp_path / "ca.pem"))
+        async with open_verifier(Resources(redis)) as verifier:
+            with pytest.raises(CouldNotTell, match="503"):
+                await verifier.verify(token)
+    document = json.dumps(issuer.document()).encode()
+    kind = {"Content-Type": "application/did+ld+json"}
+    for answer, code in (
+        (reply(200, document, kind), "INVALID_DID_DOCUMENT"),
+        (reply(404), "DID_NOT_FOUND"),
+        (reply(410), "DID_DEACTIVATED"),
+        (reply(302, headers={"Location": f"https://localhost:{server.port}/"}), "DID_NOT_FOUND"),
+    ):
+        async with receiver(answer, tls=tls) as server, open_verifier(Resources(redis)) as verifier:
+            did = f"did:web:localhost%3A{server.port}"
+            made = Issuer(issuer.key, did, f"{did}#key-1").v20(validFrom=...)
+            assert (await verifier.verify(made)).code == code
+            assert [seen.line for seen in server.requests] == ["GET /.well-known/did.json HTTP/1.1"]
+
+
+async def test_a_did_web_of_somebody_else_in_full(
+    redis: streams.Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("WEBHOOK_CA_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("WEBHOOK_ALLOW_NETS", "127.0.0.0/8,[::1]")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    made: dict[str, bytes] = {}
+
+    async def answer(_seen: Any, writer: asyncio.StreamWriter) -> None:
+        await reply(200, made["document"], {"Content-Type": "application/json"})(_seen, writer)
+
+    async with receiver(answer, tls=tls) as server, open_verifier(Resources(redis)) as verifier:
+        did = f"did:web:localhost%3A{server.port}:issuers:1"
+        issuer = Issuer(Key("secp256k1"), did, f"{did}#key-1")
+        made["document"] = json.dumps(issuer.document()).encode()
+        for token in (issuer.v20(validFrom=...), issuer.v11(nbf=1)):
+            assert (await verifier.verify(token)).issuer == did
+        assert [seen.line for seen in server.requests] == ["GET /issuers/1/did.json HTTP/1.1"]

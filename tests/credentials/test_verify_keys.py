@@ -281,3 +281,86 @@ async def test_nothing_is_resolved_for_what_cannot_be_valid() -> None:
         issuer.v20({"kid": "did:web:other.example#1"}),
     ):
         assert not (await known.judge(token)).valid
+
+
+async def test_what_follows_from_a_did_alone_is_computed_once_and_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    known = Bench()
+    resolver = known.resolve
+
+    async def resolve(did: str) -> Any:
+        asked.append(did)
+        return await resolver(did)
+
+    monkeypatch.setattr("credentials.signatures.KNOWN_DIDS", 2)
+    bench = Bench(resolve=resolve)
+    issuers = [Issuer() for _ in range(3)]
+    for issuer in [issuers[0], *issuers, issuers[0]]:
+        await bench.valid(issuer.v20())
+    assert asked == [issuer.did for issuer in [*issuers, issuers[0]]]
+    asked.clear()
+    known.know(web())
+    for _ in range(2):
+        assert await bench.code(web().v20()) == "CRYPTOGRAPHIC_SECURITY_ERROR"
+    assert asked == [WEB, WEB]
+
+
+def multibase(prefix: bytes, raw: bytes) -> str:
+    return "z" + base58.b58encode(prefix + raw).decode()
+
+
+def point(issuer: Issuer) -> bytes:
+    """The compressed public key."""
+    if issuer.key.curve == "Ed25519":
+        return unb64(issuer.key.jwk["x"])
+    odd = unb64(issuer.key.jwk["y"])[-1] & 1
+    return bytes([2 + odd]) + unb64(issuer.key.jwk["x"])
+
+
+def unb64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "==")
+
+
+CODECS = {
+    "Ed25519": b"\xed\x01",
+    "secp256k1": b"\xe7\x01",
+    "P-256": b"\x80\x24",
+    "P-384": b"\x81\x24",
+}
+
+
+def spelled(issuer: Issuer, kind: str) -> dict[str, Any]:
+    """The key of `issuer` as a method of this type."""
+    raw, codec = point(issuer), CODECS[issuer.key.curve]
+    return {
+        "JsonWebKey": {"publicKeyJwk": issuer.key.jwk},
+        "JsonWebKey2020": {"publicKeyJwk": issuer.key.jwk},
+        "Multikey": {"publicKeyMultibase": multibase(codec, raw)},
+        "Ed25519VerificationKey2018": {"publicKeyBase58": base58.b58encode(raw).decode()},
+        "Ed25519VerificationKey2020": {"publicKeyMultibase": multibase(codec, raw)},
+        "EcdsaSecp256k1VerificationKey2019": {"publicKeyJwk": issuer.key.jwk},
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "curve"),
+    [(kind, curve) for kind in ("JsonWebKey", "JsonWebKey2020", "Multikey") for curve in TYPES]
+    + [
+        ("Ed25519VerificationKey2018", "Ed25519"),
+        ("Ed25519VerificationKey2020", "Ed25519"),
+        ("EcdsaSecp256k1VerificationKey2019", "secp256k1"),
+    ],
+)
+async def test_every_spelling_of_a_key_in_a_document(kind: str, curve: str) -> None:
+    issuer = web(curve)
+    method = {"id": issuer.kid, "type": kind, "controller": WEB} | spelled(issuer, kind)
+    for changes in (
+        {"verificationMethod": [method]},
+        {"verificationMethod": [method | {"id": "#key-1"}], "assertionMethod": ["#key-1"]},
+        {"verificationMethod": [], "assertionMethod": [method]},
+    ):
+        known = bench(issuer, **changes)
+        await known.valid(issuer.v20())
+        assert await known.code(web(curve).v20()) == "CRYPTOGRAPHIC_SECURITY_ERROR"
