@@ -31,6 +31,7 @@ OPTIONAL: dict[type[BaseModel], set[str]] = {
         "credential", "dataModel", "validFrom", "contexts", "name", "description",
         "credentialSchema", "status",
     },
+    VcVerification: {"audience", "expect", "nonce"},
     DidOperation: {"did"},
     Webhook: {"timeoutMs", "retryOn4xx"},
 }  # fmt: skip
