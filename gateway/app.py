@@ -11,6 +11,7 @@ from gateway import (
     jobs,
     mail,
     queues,
+    vc_api,
     webhook_keys,
     webhooks,
 )
@@ -32,6 +33,7 @@ TABLE: tuple[Route, ...] = (
     *events.ROUTES,
     *dids.ROUTES,
     *batches.ROUTES,
+    *vc_api.ROUTES,
 )
 
 

@@ -5,6 +5,8 @@ from ipaddress import ip_address
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.fields import Did
+
 MIB = 1024 * 1024
 
 
@@ -36,6 +38,8 @@ class GatewaySettings(BaseSettings):
     """A stream of events that has nothing to say shows a sign of life this often."""
     events_send_timeout_s: float = Field(default=10, gt=0)
     """A client that does not read its events for this long is disconnected."""
+    vc_api_issuer: Did | None = None
+    """Who issues what arrives at `/credentials/issue` without an issuer."""
 
     @property
     def is_loopback(self) -> bool:
