@@ -10,6 +10,7 @@ webhook.
 A deferred job may be put off many times: the queue needs a `max_starts` that allows it.
 """
 
+import contextlib
 import logging
 import secrets
 import time
@@ -29,10 +30,12 @@ from streams import Redis
 from streams import destinations as store
 from streams.audit import Deed
 from streams.destinations import Destination, Ended, Later, Never, Outcome, Rules
-from streams.errors import Full
+from streams.errors import CredstreamError, Full
 
 logger = logging.getLogger(__name__)
 
+QUEUE = "webhooks"
+"""Its event stream tells what becomes of destinations."""
 RELISTED_S = 3_600.0
 """How often a process enters a destination that it uses into the list of its organization."""
 LISTED_MAX = 10_000
@@ -134,8 +137,7 @@ class Destinations:
         ended = Ended(outcome, defer_ms, deed.encode())
         settled = await store.settle(self._redis, to, lease.id, ended, self.rules)
         if settled.became:
-            level = logging.INFO if settled.became == "closed" else logging.WARNING
-            logger.log(level, "webhook destination %s %s: %s", to.id, settled.became, settled.why)
+            await self._tell(to, settled.became, settled.why)
 
     async def keys(self, organization_id: str, origin: str) -> list[str]:
         """Signing keys (`whsec_`, `whsk_`), newest first; made when there are none yet.
@@ -143,6 +145,12 @@ class Destinations:
         Raises SealError when the ring of this process cannot open them.
         """
         return await self._signing.signing(organization_id, origin_of(origin))
+
+    async def _tell(self, to: Destination, became: str, why: str) -> None:
+        level = logging.INFO if became == "closed" else logging.WARNING
+        logger.log(level, "webhook destination %s %s: %s", to.id, became, why)
+        with contextlib.suppress(CredstreamError):  # the change itself is written down already
+            await store.announce(self._redis, QUEUE, to, became, why)
 
     async def _write_down(self, to: Destination) -> None:
         now_s = time.monotonic()

@@ -18,6 +18,8 @@ Outcome = Literal["success", "failure", "neutral", "gone"]
 FORGET_MS = 30 * DAY_MS
 _LISTED_A_PAGE = 200
 _STALE_A_CALL = 10
+_ADMITTING = ("patience_ms", "spread_ms", "most_ms", "forget_ms")
+_SETTLING = (*("lease_ms", "window_ms", "requests", "percent", "open_ms", "openings", "forget_ms"),)
 
 
 class Destination(NamedTuple):
@@ -131,10 +133,7 @@ async def admit(
         limit=rules.concurrency,
         rate_max=rate.max,
         rate_ms=rate.duration,
-        patience_ms=rules.patience_ms,
-        spread_ms=rules.spread_ms,
-        most_ms=rules.most_ms,
-        forget_ms=rules.forget_ms,
+        **{name: getattr(rules, name) for name in _ADMITTING},
     )
     if reply[0] == b"DEFER":
         return Later(int(reply[1]), reply[2].decode())
@@ -152,13 +151,7 @@ async def settle(redis: Redis, to: Destination, lease: str, ended: Ended, rules:
         lease=lease,
         outcome=ended.outcome,
         defer_ms=ended.defer_ms,
-        lease_ms=rules.lease_ms,
-        window_ms=rules.window_ms,
-        requests=rules.requests,
-        percent=rules.percent,
-        open_ms=rules.open_ms,
-        openings=rules.openings,
-        forget_ms=rules.forget_ms,
+        **{name: getattr(rules, name) for name in _SETTLING},
         who=ended.who,
     )
     return Settled(reply[0] == b"OK", reply[1].decode(), reply[2].decode())
@@ -254,6 +247,14 @@ async def limit(
         forget_ms=FORGET_MS,
     )
     return bool(reply[0] != b"MISSING")
+
+
+async def announce(redis: Redis, queue: str, to: Destination, became: str, why: str) -> None:
+    """Tell whoever listens to the events of a queue; `history` is the record."""
+    at = keys.QueueKeys(queue)
+    entry = (b"e", f"destination-{became}", b"i", b"", b"destination", to.id, b"reason", why)
+    trim = (b"MAXLEN", b"~", 2_000)
+    await redis.command(b"XADD", at["events"], *trim, b"*", *entry, key=at.prefix)
 
 
 async def record(redis: Redis, at: keys.Keys, who: bytes) -> None:

@@ -36,6 +36,7 @@ from streams import Redis, connect
 from streams import destinations as store
 from streams.destinations import Destination, Ended, Rules
 from streams.keys import Keys
+from streams.live import START, Events
 from streams.scripts import RECORDS, Command
 
 ORG = "org-1"
@@ -247,6 +248,9 @@ async def test_ten_openings_in_a_row_disable_it_with_an_event(
         ORG,
     )
     assert f"webhook destination {HERE.id} disabled: failing" in caplog.text
+    last = (await Events(redis, "webhooks").since(START)).found[-1]
+    assert (last.event, last.jobs) == ("destination-disabled", ())
+    assert dict(last.more) == {"destination": HERE.id, "reason": "failing"}
     assert "example.com" not in caplog.text
 
 
