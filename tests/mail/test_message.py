@@ -18,6 +18,7 @@ from consumers.processor import Reject
 from schemas.queues.emails import Attachment
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "email.json").read_text())
+DATE = datetime(2026, 11, 24, tzinfo=UTC)
 EXPECTED = {
     "bidi control removed": "invoicefdp.exe",
     "kept (RFC 2231)": "résumé 日本.pdf",
@@ -28,7 +29,7 @@ EXPECTED = {
 def built(**changes: Any) -> Outgoing:
     letter: dict[str, Any] = {
         "message_id": "<ABC@example.org>",
-        "date": datetime(2026, 11, 24, tzinfo=UTC),
+        "date": DATE,
         "sender": Sender("Example", "a@example.org"),
         "to": "jane@example.com",
         "subject": "x",
