@@ -17,7 +17,7 @@ from schemas.queues.vc_verification import MAX_TOKEN_CHARS
 Clock = Callable[[], float]
 """Now, in seconds since 1970."""
 
-INLINE_CHARS = 16 * 1024
+INLINE_CHARS = 8 * 1024
 """Longer texts are parsed in a thread, so that the event loop is not held."""
 
 

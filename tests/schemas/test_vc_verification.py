@@ -19,3 +19,18 @@ def test_a_malformed_token_is_a_verdict_not_an_error(places: Places, good: Good)
     assert places(VcVerification, vcJwt="x" * (256 * 1024 + 1)) == {"vcJwt"}
     with pytest.raises(ValidationError):
         VcVerified.model_validate({"valid": "true"})
+
+
+def test_what_a_job_may_ask_for(places: Places, good: Good) -> None:
+    payload = good[VcVerification]
+    job = VcVerification.model_validate(
+        payload | {"expect": "presentation", "audience": "https://verifier.example", "nonce": "n-1"}
+    )
+    assert (job.expect, job.audience, job.nonce) == (
+        "presentation",
+        "https://verifier.example",
+        "n-1",
+    )
+    assert VcVerification.model_validate(payload).expect == "credential"
+    for wrong in ({"expect": "token"}, {"audience": ""}, {"nonce": "x" * 2_049}, {"nonce": 5}):
+        assert places(VcVerification, **wrong) == set(wrong)
