@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import until
 
-from consumers.mail import capture
+from consumers.mail import capture, mailer
 from consumers.mail.settings import MailError
 from consumers.processor import NotConfigured
 from gateway.captured import Captured
+from streams import errors, mail
 
 
 async def test_a_message_becomes_a_file(desk: Any, mail_env: Any, tmp_path: Path) -> None:
@@ -100,3 +102,23 @@ async def test_without_configuration_nothing_is_worked_on(desk: Any, mail_env: A
     with pytest.raises(NotConfigured, match="SMTP_HOST"):
         async with desk():
             pass
+
+
+async def test_a_worker_starts_without_redis_and_tells_gateways_later(
+    desk: Any, mail_env: Any, redis: Any, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_env(MAIL_BACKEND="capture")
+    tries: list[int] = []
+    announce = mail.announce
+
+    async def away_twice(*arguments: Any) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise errors.Unavailable("not yet")
+        await announce(*arguments)
+
+    monkeypatch.setattr(mail, "announce", away_twice)
+    monkeypatch.setattr(mailer, "ANNOUNCE_AGAIN_S", 0.01)
+    async with desk():
+        await until(lambda: raw.hexists("cs:queues", "emails"), within_s=10, what="announced")
+    assert len(tries) == 3
