@@ -1,5 +1,6 @@
 """Whose key it was: the part of verification that gets attacked (F1-F5, H4-H7, B6, A4)."""
 
+import asyncio
 import base64
 import copy
 from typing import Any
@@ -364,3 +365,12 @@ async def test_every_spelling_of_a_key_in_a_document(kind: str, curve: str) -> N
         known = bench(issuer, **changes)
         await known.valid(issuer.v20())
         assert await known.code(web(curve).v20()) == "CRYPTOGRAPHIC_SECURITY_ERROR"
+
+
+async def test_a_verification_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("credentials.verify.TOTAL_S", 0.01)
+
+    async def resolve(_did: str) -> Any:
+        await asyncio.Event().wait()
+
+    assert await Bench(resolve=resolve).unknown(web().v20()) == "SLOW_RETRIEVAL_ERROR"

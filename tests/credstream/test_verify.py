@@ -1,6 +1,9 @@
 """`credstream verify`: its answers and, above all, its exit codes."""
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +117,49 @@ def test_the_verifier_and_the_nonce() -> None:
     assert answer(at(token, *named, "--nonce", "n"), 1)["error"].startswith("NONCE_MISMATCH: ")
     assert answer(at(token), 1)["error"].startswith("AUDIENCE_MISMATCH: ")
     assert answer(at(token, "--presentation"), 1)["error"].startswith("TYPE_NOT_ACCEPTED: ")
+
+
+@pytest.fixture
+def documents() -> Iterator[tuple[int, dict[str, bytes]]]:
+    """A plain HTTP server on loopback: its port, and what it serves by path."""
+    served: dict[str, bytes] = {}
+
+    class Serve(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = served.get(self.path, b"")
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Serve) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1], served
+        server.shutdown()
+        thread.join()
+
+
+def test_hosts_without_tls_only_when_they_are_allowed(
+    documents: tuple[int, dict[str, bytes]],
+) -> None:
+    port, served = documents
+    did = f"did:web:localhost%3A{port}"
+    issuer = Issuer(Key("secp256k1"), did, f"{did}#key-1")
+    served["/.well-known/did.json"] = json.dumps(issuer.document()).encode()
+    url = f"http://localhost:{port}/list"
+    served["/list"] = issuer.status_list(url, 5).encode()
+    for token, exit_code in (
+        (issuer.v20(), 0),
+        (issuer.v20(credentialStatus=entry(url, "4")), 0),
+        (issuer.v20(credentialStatus=entry(url, "5")), 1),
+    ):
+        assert answer(at(token), 2)["error"].startswith("DID_BLOCKED: ")
+        answer(at(token, "--allow-insecure-hosts"), exit_code)
 
 
 @pytest.mark.parametrize(
