@@ -5,6 +5,7 @@ change is one script. Times are the clock of Redis (requirements WH-5..WH-7, WH-
 WH-25..WH-27).
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,6 @@ from streams.store import change
 
 Outcome = Literal["success", "failure", "neutral", "gone"]
 FORGET_MS = 30 * DAY_MS
-_LISTED_A_PAGE = 200
 _STALE_A_CALL = 10
 _ADMITTING = ("patience_ms", "spread_ms", "most_ms", "forget_ms")
 _SETTLING = (*("lease_ms", "window_ms", "requests", "percent", "open_ms", "openings", "forget_ms"),)
@@ -174,7 +174,7 @@ async def write_down(redis: Redis, to: Destination, forget_ms: int) -> None:
 
 
 async def listed(
-    redis: Redis, organization_id: str, start: int = 0, most: int = _LISTED_A_PAGE
+    redis: Redis, organization_id: str, start: int = 0, most: int = 200
 ) -> list[Known]:
     """Destinations of an organization, the most recently used first."""
     key = keys.destinations(organization_id)
@@ -259,7 +259,7 @@ async def announce(redis: Redis, queue: str, to: Destination, became: str, why: 
 
 async def record(redis: Redis, at: keys.Keys, who: bytes) -> None:
     """A deed that has no single script: it is written down before its first effect."""
-    await redis.command(b"XADD", at["audit"], b"*", b"a", who, key=at.prefix)
+    await change(redis, at, "dest_deed", who=who, nonce=secrets.token_hex(8))
 
 
 async def clock_ms(redis: Redis, at: keys.Keys) -> int:

@@ -428,6 +428,7 @@ def script_calls(at: Keys) -> dict[str, Command]:
         "no limits": call("dest_limits", **limits | {"limit": ""}),
         "secret": call("dest_secret", version=1, sealed="[]", who="{}"),
         "secret stale": call("dest_secret", version=7, sealed="[]", who="{}"),
+        "deed": call("dest_deed", who="{}", nonce="n1"),
     }
 
 
@@ -504,10 +505,11 @@ WORDS = {
     "no limits": b"ALREADY",
     "secret": b"OK",
     "secret stale": b"STALE",
+    "deed": b"OK",
 }
 AGAIN = {"settle": b"ALREADY", "settle opens": b"ALREADY", "settle disables": b"ALREADY"}
 AGAIN |= {"disable": b"ALREADY", "enable": b"ALREADY", "limits": b"ALREADY"}
-AGAIN |= {"secret": b"STALE"}
+AGAIN |= {"secret": b"STALE", "deed": b"ALREADY"}
 
 
 @pytest.mark.parametrize("name", WORDS)

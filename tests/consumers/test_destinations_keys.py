@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from redis_servers import Server
 
 from consumers.destinations import Destinations
 from credentials.errors import CredentialError
@@ -21,8 +22,8 @@ from credentials.webhook_secrets import (
     WebhookSecretSettings,
     generate,
 )
-from streams import Redis
-from streams.destinations import Destination, SecretShelf
+from streams import Redis, connect
+from streams.destinations import Destination, SecretShelf, record
 
 ORG, URL = "org-1", "https://example.com/hook"
 ORIGIN = "https://example.com"
@@ -188,6 +189,22 @@ async def test_another_ring_does_not_open_them(
     with pytest.raises(CredentialError) as caught:
         await Destinations(redis, WebhookSecrets(shelf, other, DAY_MS)).keys(ORG, URL)
     assert caught.value.code == "kek_unknown"
+
+
+async def test_a_full_redis_does_not_keep_the_first_key_back(
+    own_server: Server, keyring: Keyring
+) -> None:
+    redis = connect(own_server.url)
+    with own_server.client() as raw:
+        raw.config_set("maxmemory", 1)
+    desk = Destinations(redis, WebhookSecrets(SecretShelf(redis), keyring, DAY_MS))
+    assert len(await desk.keys(ORG, URL)) == 1
+    at = Destination(ORG, "").keys
+    for _ in range(2):
+        await record(redis, at, b"{}")
+    with own_server.client() as raw:
+        assert raw.xlen(at["audit"]) == 2
+    await redis.close()
 
 
 def spellings(secret: bytes) -> set[bytes]:

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- dest_secret: replace the sealed signing keys of a destination (or of an organization), if nobody
 --   has since they were read: `version` is what was read, 0 when there were none.
 --   answers word, the version and the keys that are there now
