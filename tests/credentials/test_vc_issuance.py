@@ -327,7 +327,7 @@ async def test_a_whole_credential(desk: Any, payload: Any) -> None:
         "issuer_not_owned": {"organizationId": "org-b"},
         "issuer_unknown": {"credential": credential | {"issuer": "https://issuer.example"}},
         "context_conflict": {
-            "credential": credential | {"@context": [V2, {"VerifiableCredential": "urn:x:y"}]}
+            "credential": credential | {"@context": [V2, {"a": "urn:x:a", "@protected": True}, V1]}
         },
         "credential_not_json_ld": {
             "credential": credential | {"credentialSubject": {"a": {"type": 7}}}
@@ -335,6 +335,10 @@ async def test_a_whole_credential(desk: Any, payload: Any) -> None:
     }
     for code, changes in refusals.items():
         assert (await desk.refused("vc-issuance", data | changes)).code == code
+    redefined = credential | {"@context": [V2, {"VerifiableCredential": "urn:x:y"}]}
+    rejection = await desk.refused("vc-issuance", data | {"credential": redefined})
+    assert rejection.code == "credential_invalid"
+    assert "protected term" in str(rejection)
 
 
 async def test_a_large_job_is_issued_all_the_same(desk: Any, payload: Any, verified: Any) -> None:
