@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jsonschema.exceptions import SchemaError
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from gateway.coalesce import Coalescer
 from gateway.errors import QueueNotFound
 from schemas.job import QueueName
 from schemas.spec import QueueSpec, catalog
@@ -40,6 +41,11 @@ class Listed:
     checker: Validator | None = None
     """A JSON Schema that workers registered: the gateway checks by this. For a queue of the product
     it says what the workers can do beyond the payload model."""
+    together: Coalescer = field(init=False, compare=False)
+    """The way in for single jobs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "together", Coalescer(self.queue))
 
     def mismatches(self, data: dict[str, Any]) -> list[SchemaMismatch]:
         """What the registered JSON Schema has against `data`.

@@ -35,7 +35,7 @@ async def submit_one(listed: Listed, value: Any, trace: str | None = None) -> di
         job = Submission.model_validate(value)
         _check(listed, [job])
         name = job.name or listed.name
-        added = await listed.queue.add(name, job.data, _traced(job.options, trace))
+        added = await listed.together.add(NewJob(name, job.data, _traced(job.options, trace)))
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, faults_of(listed, value)) from None
     return receipt(listed.name, name, added)

@@ -78,13 +78,18 @@ class Queue:
             options = JobOptions.model_validate(given | option_fields)
         return (await self.add_many([NewJob(name, data, options)]))[0]
 
-    async def add_many(self, jobs: Sequence[NewJob]) -> list[Added]:
+    def check(self, job: NewJob) -> None:
+        """Raises pydantic.ValidationError unless the payload fits the queue."""
+        if self.spec.payload is not None:
+            self.spec.payload.model_validate(job.data if job.data is not None else {})
+
+    async def add_many(self, jobs: Sequence[NewJob], *, checked: bool = False) -> list[Added]:
         """Add jobs in order; each call to Redis (500 jobs, 1 MiB) is atomic.
 
-        All are checked before the first is stored. Raises as `add`."""
-        if self.spec.payload is not None:
-            for job in jobs:
-                self.spec.payload.model_validate(job.data if job.data is not None else {})
+        All are checked before the first is stored, unless the caller has done so (`checked`).
+        Raises as `add`."""
+        for job in () if checked else jobs:
+            self.check(job)
         cut = list(batches(self.spec, jobs)) if len(jobs) <= CALL_JOBS else batches(self.spec, jobs)
         if isinstance(cut, list) and len(cut) == 1:
             return await self._send(cut[0])

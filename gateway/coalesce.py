@@ -1,0 +1,70 @@
+"""Submissions that come at the same time go to Redis together.
+
+Under load many requests are read in one turn of the event loop, and more arrive while a call to
+Redis is under way. One call for all of them costs little more than one for each, for Redis and
+for this process. Nobody waits for company: a submission that comes alone leaves at once.
+"""
+
+import asyncio
+
+from streams import Added, NewJob, Queue
+from streams.errors import Unavailable
+
+TOGETHER_MAX = 100
+CALLS_IN_FLIGHT = 2
+"""So many calls are under way before submissions wait for one to return."""
+
+Waiting = tuple[NewJob, "asyncio.Future[Added]"]
+
+
+class Coalescer:
+    """The way into one queue for single jobs."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._waiting: list[Waiting] = []
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def add(self, job: NewJob) -> Added:
+        """Add one job. Raises as `Queue.add`; the faults of others are not this job's."""
+        self._queue.check(job)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Added] = loop.create_future()
+        self._waiting.append((job, future))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._leave)  # with whoever else comes in this turn
+        return await future
+
+    def _leave(self) -> None:
+        while self._waiting and len(self._calls) < CALLS_IN_FLIGHT:
+            group = self._waiting[:TOGETHER_MAX]
+            del self._waiting[:TOGETHER_MAX]
+            call = asyncio.create_task(self._call(group))
+            self._calls.add(call)
+            call.add_done_callback(self._back)
+
+    def _back(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._leave()
+
+    async def _call(self, group: list[Waiting]) -> None:
+        try:
+            added = await self._queue.add_many([job for job, _ in group], checked=True)
+        except Unavailable as error:  # of all of them the same is known, which is nothing
+            _fail(group, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
+            if len(group) == 1:
+                _fail(group, error)
+                return
+            for one in group:  # nothing was stored; whose fault it is shows when they go alone
+                await self._call([one])
+        else:
+            for (_, future), answer in zip(group, added, strict=True):
+                if not future.done():  # done: its request was cancelled
+                    future.set_result(answer)
+
+
+def _fail(group: list[Waiting], error: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)
