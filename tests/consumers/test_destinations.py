@@ -95,40 +95,36 @@ async def test_the_lease_of_a_dead_worker_ends_by_itself(redis: Redis) -> None:
     assert not settled.counted
 
 
-async def test_deferred_jobs_get_times_of_their_own(redis: Redis) -> None:
+async def test_deferred_jobs_get_times_of_their_own(redis: Redis, raw: Any) -> None:
+    """A delivery takes a second here, and five run at once: one is over every 200 ms."""
     destinations = desk(redis, concurrency=5, spread_ms=10_000)
     assert len([await take(destinations, job=f"j{n}") for n in range(5)]) == 5
+    raw.hset(HERE.keys["about"], "mean", 1_000)
     waits = [(await destinations.admit(ORG, URL, f"w{n}")).after_ms for n in range(40)]  # type: ignore[union-attr]
-    assert len(set(waits)) > 35
-    assert all(1 <= wait <= 10_300 for wait in waits)
-    assert max(waits) > 3 * min(waits)
+    assert len(set(waits)) == len(waits)
+    assert all(1 <= wait <= 10_200 for wait in waits)
+    assert max(waits) > 20 * min(waits)
 
 
-async def test_however_many_wait_they_come_within_the_spread(redis: Redis) -> None:
+async def test_however_many_wait_they_come_within_the_spread(redis: Redis, raw: Any) -> None:
     destinations = desk(redis, concurrency=1, spread_ms=200)
     await take(destinations)
+    raw.hset(HERE.keys["about"], "mean", 50)
     waits = [(await destinations.admit(ORG, URL, f"w{n}")).after_ms for n in range(60)]  # type: ignore[union-attr]
-    assert max(waits) < 400
+    assert max(waits) <= 221
 
 
 async def test_the_longer_deliveries_take_the_further_apart_deferred_jobs_come(
     redis: Redis,
 ) -> None:
     """Also when none has ended yet: one that has been running for long tells as much."""
-    destinations = desk(redis, concurrency=1)
+    destinations = desk(redis, concurrency=1, spread_ms=60_000)
     await take(destinations)
     began_ms = await clock_ms(redis, "x")
-
-    async def apart() -> int:
-        first, second = [
-            (await destinations.admit(ORG, URL, f"w{n}")).after_ms  # type: ignore[union-attr]
-            for n in range(2)
-        ]
-        return int(second - first)
-
-    assert await apart() < 100
     await clock_passes(redis, "x", began_ms + 400)
-    assert await apart() > 200
+    first = await destinations.admit(ORG, URL, "w1")
+    assert isinstance(first, Deferred)
+    assert first.after_ms >= 20 + 0.8 * 400
 
 
 async def test_no_wait_is_longer_than_the_longest(redis: Redis) -> None:
