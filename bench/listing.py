@@ -2,8 +2,8 @@
 
     python -m bench.listing --socket PATH [--jobs 1000000]
 
-Fills a queue with that many completed and that many waiting jobs (empty the server first), lists both
-as the API does, and prints the slowest single call as Redis itself measured it.
+Fills a queue with that many completed and that many waiting jobs (empty the server first), lists
+both as the API does, and prints the slowest single call as Redis itself measured it.
 """
 
 import argparse

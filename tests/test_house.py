@@ -15,7 +15,15 @@ from schemas.job import QueueName
 from schemas.spec import CallbackEvents, QueueSpec, catalog
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("schemas", "streams", "consumers", "gateway", "credstream")
+FLOORS = (
+    "schemas",
+    "streams",
+    "credentials",
+    "outbound",
+    "consumers",
+    "gateway",
+    "credstream",
+)
 LIMITS = {".py": 300, ".lua": 100}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "manager", "base"}
 EVENT = re.compile(r"[a-z]+(\.[a-z]+)+")
