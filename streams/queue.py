@@ -51,8 +51,9 @@ class Counts:
 class Queue:
     """Adds jobs, finds them, and lets an operator act on them.
 
-    Every verb may raise Unavailable (try again). A queue named in the catalogue checks payloads
-    against its model: pydantic.ValidationError says where they do not fit.
+    Every verb may raise Unavailable (try again). `who`: the operator's deed, encoded; the script
+    that has the effect records it beside it (`streams.audit`). A queue named in the catalogue checks
+    payloads against its model: pydantic.ValidationError says where they do not fit.
     """
 
     def __init__(self, queue: str | QueueSpec, redis: Redis | str | None = None) -> None:
@@ -213,15 +214,19 @@ class Queue:
             outbox=reply[14],
         )
 
-    async def pause(self) -> None:
+    async def pause(self, *, who: bytes = b"") -> None:
         """No worker starts a job until `resume`; running ones finish, adds are accepted."""
-        await self.store.call("control", ("paused", 1), event="paused")
+        await self.store.call("control", ("paused", 1), event="paused", who=who)
 
-    async def resume(self) -> None:
-        await self.store.call("control", ("paused", ""), event="resumed")
+    async def resume(self, *, who: bytes = b"") -> None:
+        await self.store.call("control", ("paused", ""), event="resumed", who=who)
 
     async def set_limits(
-        self, limiter: Limiter | None = None, concurrency: int | None = None
+        self,
+        limiter: Limiter | None = None,
+        concurrency: int | None = None,
+        *,
+        who: bytes = b"",
     ) -> None:
         """Starts per time window and jobs active at once, over all workers; None lifts a limit."""
         changes: tuple[str | int, ...] = (
@@ -229,35 +234,41 @@ class Queue:
             *("duration", limiter.duration if limiter else ""),
             *("concurrency", concurrency or ""),
         )
-        await self.store.call("control", changes, event="limits")
+        await self.store.call("control", changes, event="limits", who=who)
 
     async def clean(
-        self, grace_ms: int = 0, state: State = State.COMPLETED, most: int | None = None
+        self,
+        grace_ms: int = 0,
+        state: State = State.COMPLETED,
+        most: int | None = None,
+        *,
+        who: bytes = b"",
     ) -> int:
         """Remove ended jobs that ended at least `grace_ms` ago; answers how many."""
         removed, after = 0, b""
         while most is None or removed < most:
             room = HOP if most is None else min(HOP, most - removed)
             reply = await self.store.call(
-                "clean", state=state, grace_ms=grace_ms, after=after, most=room
+                "clean", state=state, grace_ms=grace_ms, after=after, most=room, who=who
             )
             removed += reply[1]
+            who = b"" if removed else who  # one record, beside the first effect
             after = reply[2]
             if not after:
                 break
         return removed
 
-    async def remove(self, job_id: str) -> None:
+    async def remove(self, job_id: str, *, who: bytes = b"") -> None:
         """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
-        reply, again = await self.store.twice("remove", id=job_id)
+        reply, again = await self.store.twice("remove", id=job_id, who=who)
         if reply[0] == b"MISSING" and not again:
             raise NotFound(f"queue {self.name} has no job {job_id}")
         if reply[0] == b"ACTIVE":
             raise WrongState(f"job {job_id} is running; cancel it first", "active")
 
-    async def revive(self, job_id: str) -> State:
+    async def revive(self, job_id: str, *, who: bytes = b"") -> State:
         """Run a failed job again with all its attempts. Raises NotFound, WrongState."""
-        reply, again = await self.store.twice("revive", id=job_id)
+        reply, again = await self.store.twice("revive", id=job_id, who=who)
         if reply[0] == b"MISSING":
             raise NotFound(f"queue {self.name} has no job {job_id}")
         if reply[0] == b"WRONG":
@@ -267,10 +278,10 @@ class Queue:
             raise WrongState(f"job {job_id} is {state}; only a failed job can be retried", state)
         return State.WAITING
 
-    async def cancel(self, job_id: str) -> str:
+    async def cancel(self, job_id: str, *, who: bytes = b"") -> str:
         """Stop a job: `cancelled` when it had not started, `cancelling` when its worker has been
         told. Raises NotFound, WrongState when it has ended."""
-        reply = await self.store.call("cancel", id=job_id)
+        reply = await self.store.call("cancel", id=job_id, who=who)
         if reply[0] == b"MISSING":
             raise NotFound(f"queue {self.name} has no job {job_id}")
         if reply[0] == b"ENDED":

@@ -2,10 +2,10 @@
 -- cancel: a job that has not started dies now; a running one is marked for its worker to stop.
 -- from: waiting delayed active
 -- to: failed active
--- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events
--- args: id
+-- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit
+-- args: id who
 -- replies: OK CANCELLING MISSING ENDED
--- uses: unpack lay bury
+-- uses: unpack lay bury audit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -14,7 +14,7 @@ local kind, entry = string.match(place, '^(%w+):?(.*)$')
 if kind == 'c' or kind == 'f' then return {'ENDED', kind == 'c' and 'completed' or 'failed'} end
 redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead); redis.call('HLEN', blobs)
 redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
-redis.call('HLEN', cancel); redis.call('ZCARD', delayed)
+redis.call('HLEN', cancel); redis.call('ZCARD', delayed); redis.call('XLEN', audit)
 local fields, lane
 if kind == 'd' then
   local record = parts(redis.call('HGET', delayed_jobs, id))
@@ -25,11 +25,12 @@ else
   lane = kind == 'b' and -1 or kind
   local held = redis.pcall('XPENDING', KEYS[lane + 2], 'workers', entry, entry, 1)
   if held[1] then
-    redis.call('HSET', cancel, id, now)
+    if redis.call('HSET', cancel, id, now) == 1 then record('cancelling') end
     return {'CANCELLING'}
   end
   fields = redis.call('XRANGE', KEYS[lane + 2], entry, entry)[1][2]
 end
 bury(lane, entry, fields, 'cancelled', 'cancelled before it started', now)
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i', id)
+record('done')
 return {'OK'}

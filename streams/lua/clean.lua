@@ -3,10 +3,10 @@
 --   answers word, count, entry to go on from ('' when done)
 -- from: completed failed
 -- to: (gone)
--- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events
--- args: state grace_ms after most
+-- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events audit
+-- args: state grace_ms after most who
 -- replies: OK
--- uses: purge
+-- uses: purge audit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = state == 'completed' and completed or dead
@@ -14,7 +14,7 @@ local expiry = state == 'completed' and expiry_completed or expiry_dead
 local count = math.min(most, 500)
 local page = redis.call('XRANGE', stream, after == '' and '-' or '(' .. after, '+', 'COUNT', count)
 redis.call('HLEN', jobs); redis.call('ZCARD', expiry); redis.call('HLEN', blobs); redis.call('HLEN', run)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
+redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
 local rows, finished = {}, '^' .. string.rep('[^:]*:', 10) .. '(%d+)'
 for k = 1, #page do
   local fields = page[k][2]
@@ -25,5 +25,6 @@ end
 purge(stream, expiry, rows, now)
 if #rows > 0 then
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'cleaned', 'i', '', 'n', #rows / 2, 's', state)
+  record('done')
 end
 return {'OK', #rows / 2, #page == count and page[#page][1] or ''}

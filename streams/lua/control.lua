@@ -3,10 +3,15 @@
 --   changes: (field value)*, an empty value clears
 -- from: any
 -- to: any
--- keys: meta limit wake events
--- args: event changes...
+-- keys: meta limit wake events audit
+-- args: event who changes...
 -- replies: OK
-redis.call('LLEN', limit); redis.call('ZCARD', wake); redis.call('XLEN', events)
+-- uses: audit
+redis.call('LLEN', limit); redis.call('ZCARD', wake); redis.call('XLEN', events); redis.call('XLEN', audit)
+local changed = false
+for i = changes, #ARGV, 2 do
+  changed = changed or (redis.call('HGET', meta, ARGV[i]) or '') ~= ARGV[i + 1]
+end
 for i = changes, #ARGV, 2 do
   if ARGV[i + 1] == '' then redis.call('HDEL', meta, ARGV[i])
   else redis.call('HSET', meta, ARGV[i], ARGV[i + 1]) end
@@ -17,4 +22,5 @@ for i = changes, #ARGV, 2 do
 end
 redis.call('ZADD', wake, 0, '1')
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', event, 'i', '')
+if changed then record('done') end
 return {'OK'}

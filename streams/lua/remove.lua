@@ -2,9 +2,10 @@
 -- remove: a job that is not running disappears with everything it owns.
 -- from: waiting delayed completed failed
 -- to: (gone)
--- keys: @lanes jobs delayed delayed_jobs completed dead expiry_completed expiry_dead blobs run cancel gone gone_jobs events
--- args: id
+-- keys: @lanes jobs delayed delayed_jobs completed dead expiry_completed expiry_dead blobs run cancel gone gone_jobs events audit
+-- args: id who
 -- replies: OK MISSING ACTIVE
+-- uses: audit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -18,7 +19,7 @@ end
 redis.call('XLEN', completed); redis.call('XLEN', dead); redis.call('ZCARD', delayed)
 redis.call('HLEN', delayed_jobs); redis.call('ZCARD', expiry_completed); redis.call('ZCARD', expiry_dead)
 redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('HLEN', cancel); redis.call('XLEN', lane)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
+redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
 redis.call('HDEL', jobs, id)
 if kind == 'd' then
   redis.call('ZREM', delayed, id)
@@ -40,4 +41,5 @@ if string.sub(id, 1, 3) == 'cb-' then
   redis.call('HSET', gone_jobs, id, id .. '|')
 end
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'removed', 'i', id)
+record('done')
 return {'OK'}

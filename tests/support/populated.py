@@ -9,6 +9,7 @@ from by_hand import BOOM, Hand, clock_ms, clock_passes
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import Limiter, QueueSpec
 from streams import NewJob, Queue, Redis
+from streams.audit import Deed
 from streams.claims import Claim, Ending
 from streams.encode import batches
 from streams.keys import GROUP
@@ -18,6 +19,7 @@ SPEC = QueueSpec("populated")
 HOOK = "https://example.com/hook"
 BIG = "x" * 40_000
 HISTORY = orjson.dumps([BOOM])
+WHO = Deed("operator", "test", "populated").encode()
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "owing": {"callback_url": HOOK},
@@ -152,12 +154,14 @@ async def commands(made: Populated) -> dict[str, Command]:
         "claim": store.command("claim", worker="other", want=100),
         "claim one": store.command("claim", worker="other", want=1),
         "clean completed": store.command(
-            "clean", state=State.COMPLETED, grace_ms=0, after="", most=500
+            "clean", state=State.COMPLETED, grace_ms=0, after="", most=500, who=WHO
         ),
-        "clean failed": store.command("clean", state=State.FAILED, grace_ms=0, after="", most=500),
-        "control pause": store.command("control", ("paused", 1), event="paused"),
+        "clean failed": store.command(
+            "clean", state=State.FAILED, grace_ms=0, after="", most=500, who=WHO
+        ),
+        "control pause": store.command("control", ("paused", 1), event="paused", who=WHO),
         "control limits": store.command(
-            "control", ("max", "", "duration", "", "concurrency", 3), event="limits"
+            "control", ("max", "", "duration", "", "concurrency", 3), event="limits", who=WHO
         ),
         "counts": store.command("counts", silent_ms=10_000),
         "heartbeat": store.command("heartbeat", worker="other", info=b"{}"),
@@ -191,11 +195,11 @@ async def commands(made: Populated) -> dict[str, Command]:
         calls[kind] = made.settle(kind, *mine)
         calls[f"{kind} late"] = made.settle(kind, *mine, *made.passed)
     for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1"):
-        calls[f"cancel {name}"] = store.command("cancel", id=name)
+        calls[f"cancel {name}"] = store.command("cancel", id=name, who=WHO)
     for name in ("dead-plain", "dead-aged", "wait-plain"):
-        calls[f"revive {name}"] = store.command("revive", id=name)
+        calls[f"revive {name}"] = store.command("revive", id=name, who=WHO)
     for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "cb-done", "run-plain"):
-        calls[f"remove {name}"] = store.command("remove", id=name)
+        calls[f"remove {name}"] = store.command("remove", id=name, who=WHO)
     return calls
 
 
