@@ -86,7 +86,9 @@ class Relay:
             except (ValidationError, TooBig) as error:
                 await self._refuse(item, job, error)
         for batch in batches(self._to.spec, jobs):
-            await self._to.forward(batch.args)
+            reply = await self._to.forward(batch.args)
+            known = len(reply[2::2])
+            self._to.redis.tally.added[self._to.spec.name] += len(batch.ids) - known
         if owed:
             await self._from.paid([item.entry for item in owed])
         return Done(len(owed), len(owed) == 100)

@@ -108,6 +108,9 @@ class Claims(Notes):
     def _decode(self, reply: list[Any]) -> Claimed:
         now_ms, claims = reply[1], list[Claim]()
         for lane, entries in zip(reply[3::2], reply[4::2], strict=True):
+            if lane == b"dead":
+                self.redis.tally.buried.update((self.spec.name, r.decode()) for r in entries)
+                continue
             for entry, flat in entries:
                 callback = history = None
                 for at in range(6, len(flat), 2):

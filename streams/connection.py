@@ -31,6 +31,7 @@ from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
 from streams.scripts import BY_SHA, Command
 from streams.settings import Address, RedisSettings, address
+from streams.tally import Tally
 
 NOT_NOW = (
     TryAgainError,
@@ -55,6 +56,7 @@ class Redis:
         self.address = address(settings)
         self.opened: set[str] = set()
         """Queues whose layout this process has checked."""
+        self.tally = Tally()
         self._links: dict[str, Link] = {}
         self._extra: list[Link] = []
         self._sentinel: Sentinel | None = None
@@ -78,13 +80,14 @@ class Redis:
         name = node.name if node else ""
         if name not in self._links:
             timeout_s = self.settings.timeout_ms / 1000
-            self._links[name] = Link(self._connector(node), timeout_s)
+            self._links[name] = Link(self._connector(node), timeout_s, self.tally)
         return self._links[name]
 
     async def dedicated(self, key: str, block_s: float) -> Link:
         """A link of the caller's own, for commands that block up to `block_s`."""
         node = await self._node(key)
-        link = Link(self._connector(node), block_s + self.settings.timeout_ms / 1000)
+        timeout_s = block_s + self.settings.timeout_ms / 1000
+        link = Link(self._connector(node), timeout_s, self.tally)
         self._extra.append(link)
         return link
 
@@ -109,8 +112,14 @@ class Redis:
         if isinstance(reply, MovedError | AskError):
             return await self._redirect(reply, command)
         if isinstance(reply, ResponseError):
-            raise verdict(reply)
+            raise self._refusal(reply)
         return reply
+
+    def _refusal(self, reply: ResponseError) -> CredstreamError:
+        error = verdict(reply)
+        kinds = {Full: "full", Unavailable: "not_now"}
+        self.tally.errors[kinds.get(type(error), "refused")] += 1
+        return error
 
     async def ping(self) -> None:
         """Raises Unavailable unless Redis accepts writes (a PING succeeds where writes do not)."""
@@ -136,7 +145,7 @@ class Redis:
             await self._learn()
         if node_key not in self._links:
             kwargs = self._kwargs(cluster=True) | {"host": error.host, "port": error.port}
-            self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0)
+            self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0, self.tally)
         link = self._links[node_key]
         asking: tuple[Command, ...] = () if isinstance(error, MovedError) else ((b"ASKING",),)
         reply = (await link.send(*asking, command))[-1]
@@ -144,7 +153,7 @@ class Redis:
             lesson = (b"SCRIPT", b"LOAD", BY_SHA[command[1]].source)  # type: ignore[index]
             reply = (await link.send(lesson, *asking, command))[-1]
         if isinstance(reply, ResponseError):
-            raise verdict(reply)
+            raise self._refusal(reply)
         return reply
 
     async def _node(self, key: str) -> ClusterNode | None:

@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from streams.errors import Unavailable
 from streams.scripts import BY_SHA, Command
+from streams.tally import Tally
 from streams.wire import Wire
 
 LESSONS = 5
@@ -34,8 +35,9 @@ class Lost(Unavailable):
 class Link:
     """A lazily opened connection. After a failure the next call opens a new one."""
 
-    def __init__(self, connect: Connect, timeout_s: float) -> None:
+    def __init__(self, connect: Connect, timeout_s: float, tally: Tally | None = None) -> None:
         self._connect = connect
+        self._tally = tally or Tally()
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
@@ -103,6 +105,7 @@ class Link:
             if connection is not None:
                 await _drop(connection)
             if isinstance(error, RedisError | OSError):
+                self._tally.errors["unreachable"] += 1
                 raise Unavailable(f"Redis cannot be reached: {error or 'no answer'}") from error
             raise
         return connection
@@ -123,6 +126,7 @@ class Link:
     def _broken(self, error: Exception) -> None:
         wire, self._wire = self._wire, None
         if wire:
+            self._tally.errors["lost"] += 1
             wire.fail(Lost(f"Redis went away: {error}"))
 
 

@@ -58,7 +58,12 @@ class Upkeep:
             interval_ms=interval_ms,
             most=MOVES_A_CALL,
         )
-        return Done(reply[1], bool(reply[2]), reply[0] == b"SKIP")
+        _, count, more, stalled, cancelled = reply
+        tally, name = self.redis.tally, self.spec.name
+        tally.stalled[name] += count
+        tally.buried[name, "stalled"] += stalled
+        tally.buried[name, "cancelled"] += cancelled
+        return Done(count, bool(more), reply[0] == b"SKIP")
 
     async def prune(self, interval_ms: int = 0) -> Done:
         """Ended jobs past their retention disappear."""
@@ -103,6 +108,7 @@ class Upkeep:
     async def refuse(self, job_id: str, body: bytes, message: str) -> None:
         """A callback that cannot be queued becomes a dead letter (reason `callback`)."""
         await self.store.call("refuse", id=job_id, body=body, message=orjson.dumps(message))
+        self.redis.tally.buried[self.spec.name, "callback"] += 1
 
 
 def _limit(value: int | None) -> int | str:

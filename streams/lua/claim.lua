@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- claim: hand waiting jobs to a worker, in strict priority, never more than it wants.
---   answers word, now, ms until it is worth asking again (-1: unknown), then lane, entries pairs
+--   answers word, now, ms until asking again is worth it (-1: unknown), then lane, entries pairs, and
+--   `dead` with the reasons of jobs buried on the way
 -- from: waiting delayed
 -- to: active failed
 -- keys: @lanes lanes jobs delayed delayed_jobs wake cancel limit meta events dead outbox expiry_dead blobs run gone gone_jobs
@@ -23,9 +24,7 @@ if max then
   end
   room = math.min(room, max - granted)
   if room <= 0 then
-    if expired > 0 then
-      redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted)
-    end
+    if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
     return {'LIMITED', now, next_ms or 1}
   end
 end
@@ -55,7 +54,7 @@ end
 if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
 if head then next_ms = math.max(0, head - now) end
 
-local reply, ids, taken, buried = {'OK', now, next_ms}, {}, 0, {}
+local reply, ids, taken, buried, reasons = {'OK', now, next_ms}, {}, 0, {}, {}
 for k = 1, #waiting do
   local lane, key = waiting[k], KEYS[waiting[k] + 2]
   repeat
@@ -73,7 +72,7 @@ for k = 1, #waiting do
         and string.match(fields[4], '^' .. string.rep('[^:]*:', 7) .. '(%d+)')
       if by and tonumber(by) <= now then reason = 'expired' end
       if marks and redis.call('HEXISTS', cancel, fields[2]) == 1 then reason = 'cancelled' end
-      if reason then buried[#buried + 1] = fields[2]; bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
+      if reason then buried[#buried + 1] = fields[2]; reasons[#buried] = reason; bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
       else kept[#kept + 1] = entries[e]; ids[#ids + 1] = fields[2] end
     end
     if drained then redis.call('ZREM', lanes, lane) end
@@ -93,6 +92,7 @@ if taken > 0 then
       table.concat(ids, ' ', from, math.min(from + 49, #ids)))
   end
 end
+if #buried > 0 then reply[#reply + 1] = 'dead'; reply[#reply + 1] = reasons end
 for from = 1, #buried, 50 do
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i',
     table.concat(buried, ' ', from, math.min(from + 49, #buried)))
