@@ -221,12 +221,16 @@ class Reader:
     @contextlib.contextmanager
     def follow(self, queue: str | None) -> Iterator[Tape]:
         """The tape of a queue, or (None) of all queues, being read inside the block."""
-        tape = self._tapes.setdefault(queue, Tape(Events(self._redis, queue)))
+        if queue not in self._tapes:
+            self._tapes[queue] = Tape(Events(self._redis, queue))
+        tape = self._tapes[queue]
         tape.ended = self._ended
         group = None if read_together(self._redis) else queue
+        if group not in self._readings:
+            self._readings[group] = Reading(self._redis)
         with tape.followed():
             if not self._ended:
-                self._readings.setdefault(group, Reading(self._redis)).want(tape)
+                self._readings[group].want(tape)
             yield tape
 
     def end(self) -> None:
