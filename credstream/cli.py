@@ -7,6 +7,7 @@ import click
 
 from credstream import __version__
 from credstream.commands.client import stats, submit
+from credstream.commands.health import health
 from credstream.commands.issue import issue
 from credstream.commands.keys import keys
 from credstream.commands.mail import mail
@@ -49,5 +50,5 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail):
+for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail, health):
     main.add_command(command)
