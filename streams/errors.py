@@ -5,6 +5,8 @@ CredstreamError
 │   └── Full             Redis is out of memory: submissions are refused until there is room
 ├── NotFound             no such job
 ├── WrongState           the job is not where the verb needs it (carries `.state`)
+├── Looping              the job has failed too often to be run again without being forced
+├── KeyReused            an idempotency key that belongs to another submission
 ├── LostClaim            the job is no longer ours: its lease was lost, another worker has it
 ├── TooBig               payload or result above the limit
 ├── BadPage              an offset deeper than pages go; use a cursor
@@ -39,6 +41,14 @@ class WrongState(CredstreamError):
     def __init__(self, message: str, state: str) -> None:
         super().__init__(message)
         self.state = state
+
+
+class Looping(CredstreamError):
+    """The job has come back to the dead letters again and again."""
+
+
+class KeyReused(CredstreamError):
+    """What was submitted under this idempotency key before was something else."""
 
 
 class LostClaim(CredstreamError):

@@ -34,6 +34,7 @@ _NAMES = {
     "cancel": "cancel",
     "workers": "workers",
     "audit": "audit",
+    "idem": "idem",
 }
 
 
@@ -74,6 +75,12 @@ class QueueKeys(Keys):
 
     def lane(self, lane: int) -> bytes:
         return f"{self.prefix}{lane_name(lane)}".encode()
+
+    def under(self, name: str) -> "QueueKeys":
+        """The same, with `idem` the record of one submission."""
+        keys = QueueKeys(self.tag)
+        keys.by_name = {**self.by_name, "idem": f"{self.prefix}idem:{name}".encode()}
+        return keys
 
     def select(self, names: tuple[str, ...]) -> tuple[bytes, ...]:
         """The keys a script declares, in its order."""
@@ -178,3 +185,19 @@ def credential(identifier: str) -> Keys:
 def batch(batch_id: str) -> Keys:
     """What is known of a batch of jobs as a whole; the jobs lie in their queue."""
     return Keys(f"cs:batch:{{{batch_id}}}", {"batch": ""})
+
+
+def access(key_id: str = "") -> Keys:
+    """API keys lie in one slot: one of them, the index of all, the deeds of those who make them."""
+    names = {"key": f"id:{key_id}", "index": "index", "audit": "audit"}
+    return Keys("cs:keys:{keys}:", names)
+
+
+def quota(whose: str) -> Keys:
+    """What somebody has used of the quota of requests. The name is hashed by the caller."""
+    return Keys(f"cs:quota:{{{whose}}}", {"quota": ""})
+
+
+def audits() -> Keys:
+    """The names of all streams of deeds: a zset by when somebody who writes entered it last."""
+    return Keys("cs:audits", {"index": ""})

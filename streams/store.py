@@ -1,16 +1,25 @@
 """One queue's scripts: the only place that calls them."""
 
+import math
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 
 from streams.connection import Lost, Redis
 from streams.errors import LayoutTooNew
-from streams.keys import CATALOGUE, Keys, QueueKeys
+from streams.keys import CATALOGUE, Keys, QueueKeys, audits
 from streams.record import LAYOUT
 from streams.scripts import RECORDS, SCRIPTS, Argument, Command
+
+ENTERED_EVERY_S = 3_600
+RARELY = frozenset({"dest_settle"})
+"""Bring a deed with every call and seldom write it down: when they answer what became of a thing.
+Their stream is entered then."""
+_ENTERED: WeakKeyDictionary[Redis, dict[bytes, float]] = WeakKeyDictionary()
 
 
 class Store:
@@ -26,6 +35,8 @@ class Store:
     async def once(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> list[Any]:
         """A script whose repetition would do something else (claim). Raises Lost when in doubt."""
         await self.ready()
+        if named.get("who"):
+            await enter(self.redis, self.keys)
         command = self.command(name, rest, **named)
         replies = await self.redis.run(self.keys.prefix, command)
         return SCRIPTS[name].check(replies[0])
@@ -44,18 +55,34 @@ class Store:
             await self.redis.unreachable()
             return await self.once(name, rest, **named), True
 
-    async def add(self, args: Sequence[Argument], *, forward: bool = False) -> list[Any]:
+    async def add(
+        self,
+        args: Sequence[Argument],
+        *,
+        forward: bool = False,
+        once: tuple[str, bytes] | None = None,
+    ) -> list[Any]:
         """`add`, told on a repetition that it is one: what was done and has ended since stays so.
 
         `forward` is the relay's: its ids are deterministic, every send may be a repetition, and
-        it works in a full Redis."""
+        it works in a full Redis. `once`: a name, under which the call is answered as it was the
+        first time (KEPT), and what to write down about it."""
         name = "forward" if forward else "add"
         nonce = "" if forward else secrets.token_hex(4)
+        keys, about = self.keys, b""
+        if once is not None:
+            keys, about = self.keys.under(once[0]), once[1]
+
+        def command(again: int) -> Command:
+            return SCRIPTS[name].command(keys, args, nonce=nonce, again=again, once=about)
+
+        await self.ready()
         try:
-            return await self.once(name, args, nonce=nonce, again=int(forward))
+            reply = (await self.redis.run(keys.prefix, command(int(forward))))[0]
         except Lost:
             await self.redis.unreachable()
-            return await self.once(name, args, nonce=nonce, again=1)
+            reply = (await self.redis.run(keys.prefix, command(1)))[0]
+        return SCRIPTS[name].check(reply)
 
     async def ready(self) -> None:
         """Opened, so that calls started one after the other are written in that order."""
@@ -83,17 +110,34 @@ class Store:
         return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
+async def enter(redis: Redis, keys: Keys) -> None:
+    """Enter the stream of deeds beside these keys into the index, before something is written to
+    it; once an hour is enough."""
+    entered, stream = _ENTERED.setdefault(redis, {}), keys["audit"]
+    now_s = time.monotonic()
+    if entered.get(stream, -math.inf) + ENTERED_EVERY_S <= now_s:
+        index = audits()
+        command = RECORDS["audit_join"].command(index, stream=stream)
+        RECORDS["audit_join"].check((await redis.run(index.prefix, command))[0])
+        entered[stream] = now_s
+
+
 async def change(
     redis: Redis, keys: Keys, name: str, rest: Sequence[Argument] = (), **named: Argument
 ) -> list[Any]:
     """A script of `lua/records/`, sent once more when its reply was lost: it must bear that."""
     command = RECORDS[name].command(keys, rest, **named)
+    if named.get("who") and name not in RARELY:
+        await enter(redis, keys)
     try:
         replies = await redis.run(keys.prefix, command)
     except Lost:
         await redis.unreachable()
         replies = await redis.run(keys.prefix, command)
-    return RECORDS[name].check(replies[0])
+    reply = RECORDS[name].check(replies[0])
+    if name in RARELY and reply[1]:
+        await enter(redis, keys)
+    return reply
 
 
 async def registered(redis: Redis) -> dict[str, dict[str, Any] | None]:

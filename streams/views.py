@@ -45,7 +45,7 @@ def job_view(
         queue=queue,
         state=state,
         data=orjson.loads(payload) if payload else body["data"],
-        opts=opts_of(body),
+        opts=opts_of(body) | {"priority": header.priority},
         progress=orjson.loads(extra["progress"]) if extra.get("progress") else None,
         attempts_made=header.made,
         attempts_started=header.started + running,

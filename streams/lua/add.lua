@@ -1,15 +1,16 @@
 #!lua
 -- add: new jobs become waiting or delayed. A run is a stretch of jobs with the same options:
 --   priority delay_ms expires_ms flags count (id body [callback] [payload])*count
--- Known ids are left alone and answered with their state.
+-- Known ids are left alone and answered with their state. KEPT: this was answered before, as `idem` says.
 -- from: new
 -- to: waiting delayed
--- keys: @lanes lanes jobs delayed delayed_jobs gone_jobs blobs wake events
--- args: nonce again runs...
--- replies: OK
+-- keys: @lanes lanes jobs delayed delayed_jobs gone_jobs blobs wake events idem
+-- args: nonce again once runs...
+-- replies: OK KEPT
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
+local kept = once ~= '' and redis.call('HMGET', idem, 'said', 'answer') or {}
+if kept[1] then return {'KEPT', kept[1], kept[2]} end
 local ids, i, last = {}, runs, #ARGV
 while i < last do
   local per_job = 2
@@ -90,5 +91,9 @@ if rouse then redis.call('ZADD', wake, 0, '1') end
 for from = 1, #added, 50 do
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'added', 'i',
     table.concat(added, ' ', from, math.min(from + 49, #added)))
+end
+if once ~= '' then
+  redis.call('HSET', idem, 'said', once, 'answer', table.concat(reply, ' ', 3))
+  redis.call('PEXPIRE', idem, 86400000)
 end
 return reply

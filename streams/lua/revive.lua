@@ -1,11 +1,13 @@
 #!lua flags=allow-oom
--- revive: a dead job runs again with all its attempts.
+-- revive: a dead job runs again with all its attempts, now or after a delay.
+--   LOOP: it has ended more often than `most_endings` ('': without bound) and stays where it is.
 -- from: failed
--- to: waiting
--- keys: @lanes lanes jobs dead expiry_dead events wake audit
--- args: id who
--- replies: OK MISSING WRONG
+-- to: waiting delayed
+-- keys: @lanes lanes jobs delayed delayed_jobs dead expiry_dead events wake audit
+-- args: id delay_ms most_endings who
+-- replies: OK MISSING WRONG LOOP
 -- uses: audit
+local time = redis.call('TIME')
 local place = redis.call('HGET', jobs, id)
 if not place then return {'MISSING'} end
 local kind, grave = string.match(place, '^(%w+):?(.*)$')
@@ -18,15 +20,33 @@ end
 local fields = redis.call('XRANGE', dead, grave, grave)[1][2]
 local layout, priority, endings, flags, added =
   string.match(fields[4], '^(%d+):(%d+):%d+:%d+:%d+:(%d+):(%w*):%d*:[^:]*:(%d+)')
+if most_endings ~= '' and tonumber(endings) > tonumber(most_endings) then return {'LOOP', endings} end
+local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 redis.call('XLEN', KEYS[priority + 2]); redis.call('ZCARD', lanes); redis.call('ZCARD', expiry_dead)
 redis.call('XLEN', events); redis.call('ZCARD', wake); redis.call('XLEN', audit)
+redis.call('HLEN', delayed_jobs)
+local state, rouse = 'waiting', true
 fields[4] = layout .. ':' .. priority .. ':0:0:0:' .. endings .. ':' .. flags .. '::f.' .. grave .. ':' .. added
-local entry = redis.call('XADD', KEYS[priority + 2], '*', unpack(fields))
-redis.call('HSET', jobs, id, priority .. ':' .. entry)
+if tonumber(delay_ms) > 0 then
+  state = 'delayed'
+  local due = time[1] * 1000 + math.floor(time[2] / 1000) + delay_ms
+  local body, rest = '', ''
+  for f = 5, #fields, 2 do
+    if fields[f] == 'b' then body = fields[f + 1]
+    else rest = rest .. '\0' .. fields[f] .. '\0' .. fields[f + 1] end
+  end
+  redis.call('HSET', delayed_jobs, id, fields[4] .. '\0' .. body .. rest)
+  redis.call('ZADD', delayed, due, id)
+  redis.call('HSET', jobs, id, 'd')
+  rouse = not head or due < tonumber(head)
+else
+  local entry = redis.call('XADD', KEYS[priority + 2], '*', unpack(fields))
+  redis.call('HSET', jobs, id, priority .. ':' .. entry)
+  redis.call('ZADD', lanes, priority, priority)
+end
 redis.call('XDEL', dead, grave)
 redis.call('ZREM', expiry_dead, grave)
-redis.call('ZADD', lanes, priority, priority)
-redis.call('ZADD', wake, 0, '1')
-redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'waiting', 'i', id)
+if rouse then redis.call('ZADD', wake, 0, '1') end
+redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', state, 'i', id)
 record('done')
-return {'OK'}
+return {'OK', state}

@@ -34,7 +34,7 @@ from streams.scripts import SCRIPTS
 
 KEYS = QueueKeys(SPEC.name)
 CALLS = (
-    *("add", "forward", "claim", "claim one", "clean completed", "clean failed"),
+    *("add", "add once", "forward", "claim", "claim one", "clean completed", "clean failed"),
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
@@ -46,7 +46,15 @@ CALLS = (
         for late in ("", " late")
     ),
     *(f"cancel {name}" for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1")),
-    *(f"revive {name}" for name in ("dead-plain", "dead-aged", "wait-plain")),
+    *(
+        f"revive {name}{late}"
+        for name in ("dead-plain", "dead-aged", "wait-plain")
+        for late in ("", " later")
+    ),
+    *(f"advance {name}" for name in ("far", "retried", "wait-plain", "run-plain", "done-plain")),
+    *(f"prioritize {name}" for name in ("far", "wait-big", "wait-plain", "back-1")),
+    *(f"why {name}" for name in ("wait-plain", "wait-big", "back-1", "far")),
+    *(f"why {name}" for name in ("run-plain", "done-plain")),
     *(f"remove {name}" for name in ("wait-big", "far", "done-big", "dead-kept")),
     *(f"remove {name}" for name in ("back-1", "cb-done", "run-plain")),
 )
@@ -173,7 +181,7 @@ async def test_a_full_redis_refuses_add_and_nothing_else(own: Server, own_redis:
             restore(raw, KEYS, whole)
             raw.script_flush()  # a script must be taught to a full Redis too
             raw.config_set("maxmemory", 1)
-            if name == "add":
+            if name in {"add", "add once"}:
                 with pytest.raises(Full):
                     await own_redis.run(KEYS.prefix, command)
                 assert changed(whole, state(raw, KEYS)) == set()

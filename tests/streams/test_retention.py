@@ -157,14 +157,14 @@ async def test_an_add_that_is_repeated_after_its_job_is_gone_adds_nothing(
     queue, hand = Queue(spec, redis), Hand(redis, spec)
     job = NewJob("work", {}, JobOptions(job_id="one", remove_on_complete=True))
     (batch,) = batches(spec, [job])
-    await queue.store.once("add", batch.args, nonce="n-1", again=0)
+    await queue.store.once("add", batch.args, nonce="n-1", again=0, once=b"")
     await hand.complete(await hand.take_one())
     assert raw.zrange(key(QUEUE, "gone"), 0, -1) == [b"one"]
 
-    await queue.store.once("add", batch.args, nonce="n-1", again=1)
+    await queue.store.once("add", batch.args, nonce="n-1", again=1, once=b"")
     assert (await queue.counts()).total == 0
     # Someone else's add of the same id is a new job: nothing with that id is kept.
-    await queue.store.once("add", batch.args, nonce="n-2", again=1)
+    await queue.store.once("add", batch.args, nonce="n-2", again=1, once=b"")
     assert (await queue.counts()).waiting == 1
 
 

@@ -51,9 +51,9 @@ class Populated:
         ((command, _),) = self.hand.claims.settle(endings)
         return command
 
-    def add(self, script: str, *jobs: NewJob) -> Command:
+    def add(self, script: str, *jobs: NewJob, once: bytes = b"") -> Command:
         (batch,) = batches(SPEC, jobs)
-        return self.queue.store.command(script, batch.args, nonce="n", again=1)
+        return self.queue.store.command(script, batch.args, nonce="n", again=1, once=once)
 
 
 async def populate(redis: Redis) -> Populated:
@@ -150,6 +150,7 @@ async def commands(made: Populated) -> dict[str, Command]:
     ]
     calls = {
         "add": made.add("add", *fresh),
+        "add once": made.add("add", *fresh, once=b"[]"),
         "forward": made.add("forward", *fresh),
         "claim": store.command("claim", worker="other", want=100),
         "claim one": store.command("claim", worker="other", want=1),
@@ -197,7 +198,18 @@ async def commands(made: Populated) -> dict[str, Command]:
     for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1"):
         calls[f"cancel {name}"] = store.command("cancel", id=name, who=WHO)
     for name in ("dead-plain", "dead-aged", "wait-plain"):
-        calls[f"revive {name}"] = store.command("revive", id=name, who=WHO)
+        for delay_ms, late in ((0, ""), (9_000, " later")):
+            calls[f"revive {name}{late}"] = store.command(
+                "revive", id=name, delay_ms=delay_ms, most_endings=5, who=WHO
+            )
+    for name in ("far", "retried", "wait-plain", "run-plain", "done-plain"):
+        calls[f"advance {name}"] = store.command("advance", id=name, who=WHO)
+    for name, priority in (("far", 0), ("wait-big", 0), ("wait-plain", 4), ("back-1", 3)):
+        calls[f"prioritize {name}"] = store.command(
+            "prioritize", id=name, priority=priority, who=WHO
+        )
+    for name in ("wait-plain", "wait-big", "back-1", "far", "run-plain", "done-plain"):
+        calls[f"why {name}"] = store.command("why", id=name, most=2)
     for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "cb-done", "run-plain"):
         calls[f"remove {name}"] = store.command("remove", id=name, who=WHO)
     return calls

@@ -1,0 +1,107 @@
+"""One verb on many jobs: each job's change is its own transition, all of a call in few writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from streams.connection import Lost
+from streams.scripts import SCRIPTS, Command
+from streams.store import Store
+
+WRITE_JOBS = 100
+"""Scripts that go in one write: other clients wait for no more than these."""
+
+
+class Verb(StrEnum):
+    """What can be done to many jobs."""
+
+    RETRY = "retry"
+    REMOVE = "remove"
+    CANCEL = "cancel"
+    PROMOTE = "promote"
+
+
+_SCRIPTS = {
+    Verb.RETRY: "revive",
+    Verb.REMOVE: "remove",
+    Verb.CANCEL: "cancel",
+    Verb.PROMOTE: "advance",
+}
+_WORDS = {
+    b"OK": "done",
+    b"CANCELLING": "cancelling",
+    b"MISSING": "missing",
+    b"ACTIVE": "active",
+    b"LOOP": "looping",
+}
+DONE = frozenset({"done", "cancelling"})
+"""The words of jobs that the verb has had its effect on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How `retry` is to be done; other verbs know no terms."""
+
+    interval_ms: float = 0
+    """Between one job and the next: they are spread over time as delayed jobs."""
+    most_endings: int | None = None
+    """Jobs that have ended more often stay where they are; None: without bound."""
+
+
+async def act(
+    store: Store,
+    verb: Verb,
+    ids: Sequence[str],
+    terms: Terms = Terms(),
+    *,
+    who: bytes = b"",
+) -> list[str]:
+    """Do it to every job, in this order; per job `done`, `cancelling`, `missing`, `looping`, or
+    the state that forbids it.
+
+    May be repeated: what is done is then told by its state. `who` (`streams.audit.Deed`) is
+    recorded once, beside the first effect. Raises Unavailable: any part may have been done."""
+    await store.ready()
+    words: list[str] = []
+    for at in range(0, len(ids), WRITE_JOBS):
+        part = ids[at : at + WRITE_JOBS]
+        commands = [
+            _command(store, verb, job_id, terms, at + number, who)
+            for number, job_id in enumerate(part)
+        ]
+        words += await _send(store, verb, commands)
+    return words
+
+
+def _command(
+    store: Store, verb: Verb, job_id: str, terms: Terms, number: int, who: bytes
+) -> Command:
+    name = _SCRIPTS[verb]
+    if verb is not Verb.RETRY:
+        return store.command(name, id=job_id, who=who)
+    bound = "" if terms.most_endings is None else terms.most_endings
+    delay_ms = round(number * terms.interval_ms)
+    return store.command(name, id=job_id, delay_ms=delay_ms, most_endings=bound, who=who)
+
+
+async def _send(store: Store, verb: Verb, commands: list[Command]) -> list[str]:
+    again = False
+    try:
+        replies = await store.redis.run(store.keys.prefix, *commands)
+    except Lost:
+        again = True
+        await store.redis.unreachable()
+        replies = await store.redis.run(store.keys.prefix, *commands)
+    script = SCRIPTS[_SCRIPTS[verb]]
+    return [_word(verb, script.check(reply), again=again) for reply in replies]
+
+
+def _word(verb: Verb, reply: list[Any], *, again: bool) -> str:
+    """`again`: the first of two calls may have done it."""
+    word = _WORDS.get(reply[0]) or reply[1].decode()
+    if again and word == "missing" and verb is Verb.REMOVE:
+        return "done"
+    if again and word in {"waiting", "delayed", "active"} and verb in {Verb.RETRY, Verb.PROMOTE}:
+        return "done"
+    return word

@@ -1,0 +1,187 @@
+"""What there is to see of a queue: its jobs, one by one and in pages, and its counts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.job import JobView, State
+from schemas.spec import Limiter
+from streams.connection import Redis
+from streams.errors import BadPage, NotFound
+from streams.store import Store
+from streams.views import job_view
+
+DEEPEST_OFFSET = 10_000
+HOP = 500
+SILENT_MS = 10_000
+"""A worker that has not said anything for this long does not count as live."""
+_CURSORS = {
+    State.COMPLETED: re.compile(r"[0-9]{1,15}-[0-9]{1,15}"),
+    State.FAILED: re.compile(r"[0-9]{1,15}-[0-9]{1,15}"),
+    State.WAITING: re.compile(r"(-1|[0-9]|10) [0-9]{1,15}-[0-9]{1,15}"),
+    State.ACTIVE: re.compile(r"(-1|[0-9]|10) [0-9]{1,15}-[0-9]{1,15}"),
+    State.DELAYED: re.compile(r"[0-9]{1,15} [!-~]{1,255}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many jobs lie where, at one instant."""
+
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+    paused: bool = False
+    workers: int = 0
+    oldest_waiting_ms: int | None = None
+    limiter: Limiter | None = None
+    concurrency: int | None = None
+    due: int = 0
+    """Delayed jobs whose time has come (part of `delayed`)."""
+    outbox: int = 0
+    """Endings whose callback is not queued yet."""
+
+    @property
+    def total(self) -> int:
+        return self.waiting + self.active + self.completed + self.failed + self.delayed
+
+
+def is_cursor(state: State, text: str) -> bool:
+    """Whether `text` can be the place of a job of this state."""
+    return _CURSORS[state].fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Jobs in the order of their state, each with its place."""
+
+    jobs: list[JobView]
+    places: list[str]
+    cursor: str
+    """Where to go on; empty at the end."""
+
+
+class Looking:
+    """The part of a queue that changes nothing. Every verb may raise Unavailable."""
+
+    name: str
+    store: Store
+    redis: Redis
+
+    async def get(self, job_id: str) -> JobView | None:
+        """One job, wherever it lies; None when there is none."""
+        reply = await self.store.call("lookup", id=job_id)
+        if reply[0] == b"MISSING":
+            return None
+        _, state, where, flat, progress, _, payload, result = reply[:8]
+        extra = {"progress": progress, "payload": payload, "result": result}
+        if state == b"active":
+            extra |= await self._running()
+        return job_view(self.name, State(state.decode()), where, flat, extra)
+
+    async def logs(self, job_id: str) -> list[str]:
+        """The lines the job's handler logged, at most the last 100. Raises NotFound."""
+        lines: list[str] = await self._lines(job_id, 5)
+        return lines
+
+    async def attempts(self, job_id: str) -> list[dict[str, Any]]:
+        """What the job's handler recorded of its attempts, at most the last 20. Raises NotFound."""
+        records: list[dict[str, Any]] = await self._lines(job_id, 8)
+        return records
+
+    async def _lines(self, job_id: str, at: int) -> list[Any]:
+        reply = await self.store.call("lookup", id=job_id)
+        if reply[0] == b"MISSING":
+            raise NotFound(f"queue {self.name} has no job {job_id}")
+        return [orjson.loads(line) for line in (reply[at] or b"").split(b"\n") if line]
+
+    async def page(self, state: State, start: int = 0, end: int = 10) -> list[JobView]:
+        """Jobs `start`..`end` (both included, zero-based) of a state: ended ones newest first,
+        waiting ones in the order they will run, delayed ones in the order they become due.
+
+        Raises BadPage beyond offset 10,000."""
+        return (await self.slice(state, start=start, end=end)).jobs
+
+    async def slice(
+        self, state: State, cursor: str = "", *, start: int = 0, end: int = 10
+    ) -> Slice:
+        """As `page`, counted from behind the job at `cursor`, and with places to go on from.
+
+        What is inserted or removed meanwhile does not shift it. Raises BadPage."""
+        if start > DEEPEST_OFFSET:
+            raise BadPage(f"start may be at most {DEEPEST_OFFSET}; use a cursor to go deeper")
+        at, skip, rows = cursor.encode(), start, list[Any]()
+        while len(rows) <= end - start:
+            wanted = end - start + 1 - len(rows)
+            hop = min(skip, HOP)
+            take = min(wanted, HOP - hop) if skip <= HOP else 0
+            reply = await self.store.call("page", state=state, cursor=at, skip=hop, take=take)
+            _, at, passed, found = reply
+            skip -= passed
+            rows += found
+            if at == b"":
+                break
+        extra = await self._running() if state is State.ACTIVE and rows else {}
+        payloads = await self._payloads(rows)
+        jobs = [
+            job_view(self.name, state, row[0], row[1], extra | big)
+            for row, big in zip(rows, payloads, strict=True)
+        ]
+        return Slice(jobs, [_place(state, row) for row in rows], at.decode())
+
+    async def _payloads(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """What jobs of a page had put aside, and their progress."""
+        if not rows:
+            return []
+        ids = [row[1][1] for row in rows]
+        key, keys = self.store.keys.prefix, self.store.keys
+        payloads, results, progress = await self.redis.run(
+            key,
+            ("HMGET", keys["blobs"], *(i + b":d" for i in ids)),
+            ("HMGET", keys["blobs"], *(i + b":r" for i in ids)),
+            ("HMGET", keys["run"], *(i + b":p" for i in ids)),
+        )
+        return [
+            {"payload": d, "result": r, "progress": p}
+            for d, r, p in zip(payloads, results, progress, strict=True)
+        ]
+
+    async def _running(self) -> dict[str, Any]:
+        seconds, micros = await self.redis.command("TIME", key=self.store.keys.prefix)
+        beats = await self.store.worker_beats()
+        return {"beats": beats, "now_ms": int(seconds) * 1000 + int(micros) // 1000}
+
+    async def counts(self) -> Counts:
+        """All counts at one instant, exact."""
+        reply = await self.store.call("counts", silent_ms=SILENT_MS)
+        limiter = Limiter(int(reply[10]), int(reply[11])) if reply[10] else None
+        waiting, active, completed, failed, delayed = reply[2:7]
+        return Counts(
+            waiting,
+            active,
+            completed,
+            failed,
+            delayed,
+            paused=bool(reply[7]),
+            workers=reply[8],
+            oldest_waiting_ms=None if reply[9] < 0 else reply[9],
+            limiter=limiter,
+            concurrency=int(reply[12]) if reply[12] else None,
+            due=reply[13],
+            outbox=reply[14],
+        )
+
+
+def _place(state: State, row: Sequence[Any]) -> str:
+    """The cursor of a row: what comes next lies behind it."""
+    where: str = row[0].decode()
+    if state is State.DELAYED:
+        return f"{where} {row[1][1].decode()}"
+    if state in (State.WAITING, State.ACTIVE):
+        return f"{row[2]} {where.partition(' ')[0]}"
+    return where

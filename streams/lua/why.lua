@@ -1,0 +1,69 @@
+#!lua flags=no-writes
+-- why: what stands between a job and its start, at one instant.
+--   answers word, now, state, entry or due time, worker, header, {paused, max, duration,
+--   concurrency}, active, when the rate limit gives way (0: it does not hold), ahead, 1 if that is
+--   exact (else at least so many), workers' beats, times of recent endings
+-- from: any
+-- to: any
+-- keys: @lanes jobs delayed delayed_jobs completed dead gone meta limit workers
+-- args: id most
+-- replies: OK MISSING
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local place = redis.call('HGET', jobs, id)
+if not place then return {'MISSING'} end
+local kind, entry = string.match(place, '^(%w+):?(.*)$')
+local lane = kind == 'b' and -1 or tonumber(kind)
+local state, header, worker = 'waiting', '', ''
+if kind == 'd' then
+  state, entry = 'delayed', redis.call('ZSCORE', delayed, id)
+  header = string.match(redis.call('HGET', delayed_jobs, id), '^[%d%w:.~-]*')
+else
+  local key = kind == 'c' and completed or kind == 'f' and dead or KEYS[lane + 2]
+  local found = redis.call('XRANGE', key, entry, entry)
+  if not found[1] then return {'MISSING'} end
+  header = found[1][2][4]
+  if kind == 'c' then state = 'completed' elseif kind == 'f' then state = 'failed'
+  else
+    local held = redis.pcall('XPENDING', key, 'workers', entry, entry, 1)
+    if held[1] then state, worker = 'active', held[1][2] end
+  end
+end
+local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency', 'granted')
+local until_ms, left = 0, tonumber(facts[5] or 0)
+local grants = facts[2] and redis.call('LRANGE', limit, 0, 999) or {}
+for k = 1, #grants do
+  local at, count = string.match(grants[k], '^(%d+):(%d+)$')
+  local ends = at + facts[3]
+  if ends <= now then left = left - count
+  elseif left < tonumber(facts[2]) then break
+  else until_ms, left = ends, left - count end
+end
+local active, ahead, exact = 0, 0, 1
+for n = -1, 10 do
+  local key = KEYS[n + 2]
+  local groups, length = redis.pcall('XINFO', 'GROUPS', key), redis.call('XLEN', key)
+  local pending, last = 0, '0-0'
+  if groups[1] then pending, last = groups[1][6], groups[1][8] end
+  active = active + pending
+  if state == 'waiting' and n < lane then ahead = ahead + length - pending
+  elseif state == 'waiting' and n == lane then
+    local before = #redis.call('XRANGE', key, '(' .. last, '(' .. entry, 'COUNT', most)
+    local after = before == tonumber(most) and #redis.call('XRANGE', key, '(' .. entry, '+', 'COUNT', most)
+    if not after then ahead = ahead + before
+    elseif after < tonumber(most) then ahead = ahead + length - pending - 1 - after
+    else ahead, exact = ahead + before, 0 end
+  end
+end
+local times, finished = {}, '^' .. string.rep('[^:]*:', 10) .. '(%d+)'
+for _, stream in ipairs({completed, dead}) do
+  local page = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 30)
+  for k = 1, #page do
+    local text = page[k][2][4]
+    if string.match(text, '^%d+:%d+:%d+:(%d+)') ~= '0' then times[#times + 1] = string.match(text, finished) end
+  end
+end
+local dropped = redis.call('ZRANGE', gone, -30, -1, 'WITHSCORES')
+for k = 2, #dropped, 2 do times[#times + 1] = dropped[k] end
+return {'OK', now, state, entry, worker, header, {facts[1] or '', facts[2] or '', facts[3] or '',
+  facts[4] or ''}, active, until_ms, ahead, exact, redis.call('HGETALL', workers), times}

@@ -1,0 +1,133 @@
+"""What operators do to a queue and to its jobs."""
+
+from schemas.job import State
+from schemas.spec import Limiter
+from streams.errors import Looping, NotFound, WrongState
+from streams.store import Store
+
+CLEAN_JOBS = 500
+"""Jobs one call of `clean` looks at."""
+
+
+class Operations:
+    """The part of a queue that changes what is there.
+
+    `who`: the operator's deed (`streams.audit.Deed`), recorded by the script that has the effect,
+    if it has one. Every verb may be repeated, and may raise Unavailable.
+    """
+
+    name: str
+    store: Store
+
+    async def pause(self, *, who: bytes = b"") -> None:
+        """No worker starts a job until `resume`; running ones finish, adds are accepted."""
+        await self.store.call("control", ("paused", 1), event="paused", who=who)
+
+    async def resume(self, *, who: bytes = b"") -> None:
+        """Undo `pause`."""
+        await self.store.call("control", ("paused", ""), event="resumed", who=who)
+
+    async def set_limits(
+        self,
+        limiter: Limiter | None = None,
+        concurrency: int | None = None,
+        *,
+        who: bytes = b"",
+    ) -> None:
+        """Starts per time window and jobs active at once, over all workers; None lifts a limit."""
+        changes: tuple[str | int, ...] = (
+            *("max", limiter.max if limiter else ""),
+            *("duration", limiter.duration if limiter else ""),
+            *("concurrency", concurrency or ""),
+        )
+        await self.store.call("control", changes, event="limits", who=who)
+
+    async def clean(
+        self,
+        grace_ms: int = 0,
+        state: State = State.COMPLETED,
+        most: int | None = None,
+        *,
+        who: bytes = b"",
+    ) -> int:
+        """Remove ended jobs that ended at least `grace_ms` ago; answers how many."""
+        removed, after = 0, b""
+        while most is None or removed < most:
+            room = CLEAN_JOBS if most is None else min(CLEAN_JOBS, most - removed)
+            reply = await self.store.call(
+                "clean", state=state, grace_ms=grace_ms, after=after, most=room, who=who
+            )
+            removed += reply[1]
+            who = b"" if removed else who  # one record, beside the first effect
+            after = reply[2]
+            if not after:
+                break
+        return removed
+
+    async def remove(self, job_id: str, *, who: bytes = b"") -> None:
+        """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
+        reply, again = await self.store.twice("remove", id=job_id, who=who)
+        if reply[0] == b"MISSING" and not again:
+            raise self._unknown(job_id)
+        if reply[0] == b"ACTIVE":
+            raise WrongState(f"job {job_id} is running; cancel it first", "active")
+
+    async def revive(
+        self,
+        job_id: str,
+        *,
+        delay_ms: int = 0,
+        most_endings: int | None = None,
+        who: bytes = b"",
+    ) -> State:
+        """Run a failed job again with all its attempts, after `delay_ms`.
+
+        Raises NotFound, WrongState, Looping when it has ended more often than `most_endings`."""
+        bound = "" if most_endings is None else most_endings
+        reply, again = await self.store.twice(
+            "revive", id=job_id, delay_ms=delay_ms, most_endings=bound, who=who
+        )
+        intended = State.DELAYED if delay_ms > 0 else State.WAITING
+        if reply[0] == b"LOOP":
+            raise Looping(f"job {job_id} has failed {int(reply[1])} times")
+        done = (State.WAITING, State.DELAYED, State.ACTIVE)
+        return self._moved(job_id, reply, intended, done if again else ())
+
+    async def advance(self, job_id: str, *, who: bytes = b"") -> State:
+        """Let a delayed job wait for a worker now. Raises NotFound, WrongState."""
+        reply, again = await self.store.twice("advance", id=job_id, who=who)
+        done = (State.WAITING, State.ACTIVE, State.COMPLETED)
+        return self._moved(job_id, reply, State.WAITING, done if again else ())
+
+    async def prioritize(self, job_id: str, priority: int, *, who: bytes = b"") -> State:
+        """Give a waiting or delayed job another priority (0..10); a waiting one goes to the end of
+        those that have it. Raises NotFound, WrongState."""
+        reply = await self.store.call("prioritize", id=job_id, priority=priority, who=who)
+        state = State(reply[1].decode()) if reply[0] == b"OK" else State.WAITING
+        return self._moved(job_id, reply, state, ())
+
+    async def cancel(self, job_id: str, *, who: bytes = b"") -> str:
+        """Stop a job: `cancelled` when it had not started, `cancelling` when its worker has been
+        told. Raises NotFound, WrongState when it has ended."""
+        reply = await self.store.call("cancel", id=job_id, who=who)
+        if reply[0] == b"MISSING":
+            raise self._unknown(job_id)
+        if reply[0] == b"ENDED":
+            state = reply[1].decode()
+            raise WrongState(f"job {job_id} has ended: it is {state}", state)
+        return "cancelled" if reply[0] == b"OK" else "cancelling"
+
+    def _moved(
+        self, job_id: str, reply: list[bytes], intended: State, done: tuple[State, ...]
+    ) -> State:
+        """The state a verb has brought about. `done`: where the first of two calls can have brought
+        the job."""
+        if reply[0] == b"MISSING":
+            raise self._unknown(job_id)
+        if reply[0] == b"WRONG" and reply[1].decode() not in done:
+            state = reply[1].decode()
+            raise WrongState(f"job {job_id} is {state}, and this is not for {state} jobs", state)
+        return intended
+
+    def _unknown(self, job_id: str) -> NotFound:
+        return NotFound(f"queue {self.name} has no job {job_id}")

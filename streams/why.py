@@ -1,0 +1,98 @@
+"""What stands between a job and its start."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.job import State
+from schemas.spec import Limiter
+from streams.errors import NotFound
+from streams.record import Header
+from streams.store import Store
+from streams.workers import WorkerSeen, seen
+
+COUNT_MOST = 250
+"""Jobs of one lane that are counted one by one, from each end."""
+RECENT = 30
+RATE_LEAST = 3
+"""Endings without which there is no rate to speak of."""
+RATE_WINDOW_MS = 15 * 60 * 1000
+"""Endings before that say nothing about now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything at one instant. Times are epoch ms by the clock of Redis."""
+
+    now_ms: int
+    state: State
+    header: Header
+    due_ms: int | None
+    """When a delayed job becomes due."""
+    worker: str | None
+    """Who runs it."""
+    paused: bool
+    limiter: Limiter | None
+    limited_until_ms: int | None
+    """Until when the rate limit lets nothing start; None: it does."""
+    concurrency: int | None
+    active: int
+    ahead: int
+    """Jobs that will start before it."""
+    ahead_exact: bool
+    """False: there are at least so many."""
+    workers: Sequence[WorkerSeen]
+    """Those that are alive."""
+    rate_per_s: float | None
+    """How fast jobs have been ending lately; None: too few have."""
+
+    @property
+    def slots(self) -> int:
+        """Jobs the live workers can run at once."""
+        return sum(worker.slots or 0 for worker in self.workers)
+
+    def start_ms(self) -> int | None:
+        """When it will probably start; None: that cannot be said, or it has started."""
+        if self.paused or not self.workers or self.state not in (State.WAITING, State.DELAYED):
+            return None
+        earliest = max(self.now_ms, self.due_ms or 0, self.limited_until_ms or 0)
+        room = min(self.slots, self.concurrency or self.slots) - self.active
+        if self.state is State.DELAYED or self.ahead < room:
+            return earliest
+        if not self.rate_per_s:
+            return None
+        turns = self.ahead - max(room, 0) + 1
+        return max(earliest, self.now_ms + round(turns / self.rate_per_s * 1000))
+
+
+async def standing(store: Store, job_id: str) -> Standing:
+    """Where a job stands. Raises NotFound, Unavailable."""
+    reply = await store.call("why", id=job_id, most=COUNT_MOST)
+    if reply[0] == b"MISSING":
+        raise NotFound(f"queue {store.keys.tag} has no job {job_id}")
+    _, now_ms, state, where, worker, header, facts, active, until_ms, ahead, exact = reply[:11]
+    paused, most, duration, concurrency = facts
+    beats = {k.decode(): v for k, v in zip(reply[11][::2], reply[11][1::2], strict=True)}
+    return Standing(
+        now_ms,
+        State(state.decode()),
+        Header.parse(header),
+        due_ms=int(float(where)) if state == b"delayed" else None,
+        worker=worker.decode() or None,
+        paused=paused != b"",
+        limiter=Limiter(int(most), int(duration)) if most else None,
+        limited_until_ms=until_ms or None,
+        concurrency=int(concurrency) if concurrency else None,
+        active=active,
+        ahead=ahead,
+        ahead_exact=bool(exact),
+        workers=[one for one in seen(store.keys.tag, beats, now_ms) if one.alive],
+        rate_per_s=rate([int(float(at)) for at in reply[12]], now_ms),
+    )
+
+
+def rate(ended_ms: Sequence[int], now_ms: int) -> float | None:
+    """Jobs per second, from when the last ones ended until now: it sinks while nothing ends."""
+    recent = sorted(at for at in ended_ms if now_ms - RATE_WINDOW_MS <= at <= now_ms)[-RECENT:]
+    if len(recent) < RATE_LEAST:
+        return None
+    return len(recent) * 1000 / max(1, now_ms - recent[0])
