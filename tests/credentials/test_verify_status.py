@@ -96,6 +96,13 @@ async def test_entries_of_several_bits() -> None:
     await bench.valid(token(entry(URL, "4", **wide)))
     await bench.valid(token(entry(URL, "131071", **wide)))
     assert await bench.code(token(entry(URL, "131072", **wide))) == "RANGE_ERROR"
+    # One that lies half outside is outside, although its first bit says enough.
+    odd = bytearray(131_072 * 3 // 8 + 1)
+    odd[-1] = 0b0000_0010
+    packed = "u" + b64(gzip.compress(bytes(odd)))
+    body = ISSUER.status_list(URL, encodedList=packed, statusPurpose="message")
+    half = entry(URL, "131074", statusPurpose="message", statusSize=3)
+    assert await Bench(bodies={URL: body}).code(token(half)) == "RANGE_ERROR"
     short = Bench(bodies={URL: ISSUER.status_list(URL, statusPurpose="message")})
     assert await short.code(token(entry(URL, "5", **wide))) == "STATUS_LIST_LENGTH_ERROR"
 
