@@ -5,6 +5,7 @@ from aiohttp import web
 from gateway import (
     batches,
     credentials,
+    dashboard,
     dids,
     events,
     health,
@@ -34,13 +35,15 @@ TABLE: tuple[Route, ...] = (
     *dids.ROUTES,
     *batches.ROUTES,
     *vc_api.ROUTES,
+    *dashboard.ROUTES,
 )
 
 
 def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     """The gateway over `redis`, which stays the caller's to close."""
     app = web.Application(
-        middlewares=[problems, guard(settings)], client_max_size=settings.bulk_limit_bytes
+        middlewares=[problems, dashboard.faces, guard(settings)],
+        client_max_size=settings.bulk_limit_bytes,
     )
     app[REDIS] = redis
     app[SETTINGS] = settings
@@ -49,5 +52,6 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     events.install(app)
     webhook_keys.install(app)
     dids.install(app)
+    dashboard.install(app)
     app.add_routes([route.definition() for route in TABLE])
     return app

@@ -1,0 +1,39 @@
+"""The entries at the side of every page."""
+
+from dataclasses import dataclass
+
+from gateway.principal import Principal, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry. `icon` is a symbol of static/icons.svg."""
+
+    title: str
+    path: str
+    icon: str
+    needs: Scope = Scope.READ
+    platform_only: bool = False
+
+
+ITEMS = (
+    Item("Overview", "/dashboard", "overview"),
+    Item("Dead letters", "/dashboard/dead", "dead"),
+)
+
+
+def navigation(principal: Principal) -> list[Item]:
+    """What this principal can open."""
+    return [
+        item
+        for item in ITEMS
+        if item.needs in principal.scopes and (principal.is_platform or not item.platform_only)
+    ]
+
+
+def role_of(principal: Principal) -> str:
+    """The strongest of its scopes, as a word."""
+    for scope in (Scope.ADMIN, Scope.OPERATE, Scope.READ, Scope.SUBMIT):
+        if scope in principal.scopes:
+            return str(scope)
+    return "nobody"
