@@ -180,7 +180,10 @@ def _raw_of(jwk: PublicJwk) -> tuple[int, bytes]:
     if code is None:
         raise DidError("unsupportedPublicKeyType", "There is no did:key for this type of key.")
     if code in _OKP:
-        return code, _unb64(jwk["x"])
+        raw = _unb64(jwk["x"])
+        # Before anything is written in base58, which takes quadratic time.
+        _check_length(raw, 32, _OKP[code])
+        return code, raw
     _, curve = _EC[code]
     try:
         numbers_ec = ec.EllipticCurvePublicNumbers(_int(jwk["x"]), _int(jwk["y"]), curve)

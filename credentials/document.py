@@ -20,6 +20,8 @@ from credentials.keys import PublicJwk, algorithms_of
 MAX_BYTES: Final = 1_048_576
 MAX_METHODS: Final = 200
 MAX_DEPTH: Final = 64
+MAX_KEY_CHARS: Final = 200
+"""Longest part of a key that is read; base58 takes quadratic time. P-384 in hexadecimal has 98."""
 _FRAGMENT = re.compile(r"#[A-Za-z0-9._~!$&'()*+,;=:@/?%-]+")
 _JWK_TYPES: Final = frozenset(
     {"JsonWebKey", "JsonWebKey2020", "EcdsaSecp256k1VerificationKey2019"}
@@ -141,11 +143,13 @@ def _key(kind: str, raw: Mapping[str, Any]) -> PublicJwk | None:
     """The key in a method. Raises DidError or ValueError for what is none."""
     jwk, multibase = raw.get("publicKeyJwk"), raw.get("publicKeyMultibase")
     encoded, hexadecimal = raw.get("publicKeyBase58"), raw.get("publicKeyHex")
+    if any(isinstance(text, str) and len(text) > MAX_KEY_CHARS for text in (encoded, hexadecimal)):
+        return None
     if kind in _JWK_TYPES and isinstance(jwk, dict):
         return _from_jwk(jwk)
     if kind in _MULTIBASE_TYPES and isinstance(multibase, str):
         return did_key.decode(f"did:key:{multibase}")
-    if kind in _BASE58_TYPES and isinstance(encoded, str) and len(encoded) <= 100:
+    if kind in _BASE58_TYPES and isinstance(encoded, str):
         return _from_bytes(_BASE58_TYPES[kind] + base58.b58decode(encoded))
     if kind == "EcdsaSecp256k1VerificationKey2019" and isinstance(hexadecimal, str):
         return _from_bytes(_BASE58_TYPES[kind] + bytes.fromhex(hexadecimal))
@@ -165,7 +169,9 @@ def _from_jwk(jwk: Mapping[str, Any]) -> PublicJwk | None:
     if not isinstance(operations, list) or "verify" not in operations:
         return None
     members = {name: jwk[name] for name in ("kty", "crv", "x", "y") if name in jwk}
-    if not all(isinstance(value, str) for value in members.values()) or not algorithms_of(members):
+    if not all(isinstance(text, str) and len(text) <= MAX_KEY_CHARS for text in members.values()):
+        return None
+    if not algorithms_of(members):
         return None
     if jwk.get("alg", algorithms_of(members)[0]) not in algorithms_of(members):
         return None

@@ -150,6 +150,34 @@ def test_an_id_that_names_two_keys_names_none() -> None:
     assert len(methods(documented(GOOD, GOOD), DID)) == 1
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        method("JsonWebKey", publicKeyJwk={"kty": "OKP", "crv": "Ed25519", "x": "A" * 1_000_000}),
+        method("JsonWebKey", publicKeyJwk={**P256, "y": "A" * 1_000_000}),
+        method("EcdsaSecp256k1VerificationKey2019", publicKeyHex="02" * 500_000),
+        method("EcdsaSecp256k1VerificationKey2019", publicKeyBase58="2" * 1_000_000),
+        method("Multikey", publicKeyMultibase="z" + "2" * 1_000_000),
+    ],
+    ids=["okp", "ec", "hex", "base58", "multibase"],
+)
+def test_a_key_of_a_megabyte_is_not_decoded(
+    bad: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    for name in ("b58encode", "b58decode"):
+        plain = getattr(base58, name)
+
+        def watched(value: Any, plain: Any = plain) -> Any:
+            seen.append(len(value))
+            assert len(value) < 1_000, "base58 takes quadratic time"
+            return plain(value)
+
+        monkeypatch.setattr(base58, name, watched)
+    assert methods(documented(bad), DID) == ()
+    assert all(size < 1_000 for size in seen)
+
+
 def test_a_document_full_of_keys_is_bounded() -> None:
     entries = [GOOD | {"id": f"#k{n}"} for n in range(1_000)]
     assert len(methods(documented(*entries), DID)) == 200
