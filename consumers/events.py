@@ -6,10 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from consumers.processor import positional
 from streams import Job
 
 logger = logging.getLogger("credstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claim brought jobs. `waited_ms`: how long each of them had been waiting."""
+
+    waited_ms: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +29,13 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class JobCompleted:
     job: Job
-    result: Any
+    encoded: bytes
     duration_ms: int
+
+    @property
+    def result(self) -> Any:
+        """What the handler answered, decoded for those who ask."""
+        return orjson.loads(self.encoded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +43,7 @@ class JobRetried:
     job: Job
     error: dict[str, Any]
     delay_ms: int
+    duration_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,7 @@ class Trouble:
     error: Exception
 
 
-Event = Started | JobCompleted | JobRetried | JobFailed | JobReleased | JobLost | Trouble
+Event = Taken | Started | JobCompleted | JobRetried | JobFailed | JobReleased | JobLost | Trouble
 Hook = Callable[[Event], None]
 
 NAMES: dict[str, type[Any]] = {
@@ -101,6 +116,10 @@ class Hooks:
         """Call `hook(event)` on every event."""
         for kind in NAMES.values():
             self._by_type[kind].append(hook)
+
+    def listen(self, kind: type[Any], hook: Callable[[Any], None]) -> None:
+        """Call `hook(event)` on every event of one class."""
+        self._by_type[kind].append(hook)
 
     def wanted(self, kind: type[Any]) -> bool:
         return bool(self._by_type.get(kind))

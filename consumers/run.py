@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
-from consumers.probes import probes
+from consumers.hooks import metrics as job_numbers
+from consumers.metrics import WorkerMetrics
+from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
@@ -27,8 +29,10 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
     try:
         async with AsyncExitStack() as stack:
             workers, idle = await _open(settings, handle, stack)
+            numbers = [job_numbers.attach(worker) for worker in workers]
+            watched = Watched(handle, stopping, idle, WorkerMetrics(handle, numbers))
             await stack.enter_async_context(
-                probes(settings.probe_host, settings.probe_port, handle, stopping, idle)
+                probes(settings.probe_host, settings.probe_port, watched)
             )
             names = ", ".join(worker.spec.name for worker in workers) or "nothing"
             logger.info("working on %s, %d at once each", names, settings.queue_concurrency)

@@ -21,7 +21,7 @@ class WorkerSettings(BaseSettings):
     """How long running jobs may take after SIGTERM before they are given to other workers."""
     probe_host: str = "127.0.0.1"
     probe_port: int = Field(default=0, ge=0, le=65_535)
-    """Port of /livez and /readyz; 0 serves none."""
+    """Port of /livez, /readyz and /metrics; 0 serves none."""
     data_dir: Path | None = None
     app_env: str = "development"
     """`production` refuses to make up what an operator must provide, such as a key ring."""

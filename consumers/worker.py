@@ -19,6 +19,7 @@ from consumers.events import (
     JobReleased,
     JobRetried,
     Started,
+    Taken,
     Trouble,
 )
 from consumers.execute import Run, execute
@@ -156,6 +157,8 @@ class Worker:
                 return
 
     def _start(self, claims: list[Claim]) -> None:
+        if claims and self.hooks.wanted(Taken):
+            self.hooks.emit(Taken([claim.waited_ms for claim in claims]))
         for claim in claims:
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context)
@@ -241,9 +244,9 @@ def _event(done: Ending, word: str, duration_ms: int, hooks: Hooks) -> Event | N
         return JobLost(job)
     match done.kind:
         case "complete" if hooks.wanted(JobCompleted):
-            return JobCompleted(job, orjson.loads(done.result), duration_ms)
+            return JobCompleted(job, done.result, duration_ms)
         case "retry" if hooks.wanted(JobRetried):
-            return JobRetried(job, orjson.loads(done.history)[-1], done.delay_ms)
+            return JobRetried(job, orjson.loads(done.history)[-1], done.delay_ms, duration_ms)
         case "fail" if hooks.wanted(JobFailed):
             return JobFailed(job, orjson.loads(done.history)[-1], duration_ms)
         case "release" if hooks.wanted(JobReleased):

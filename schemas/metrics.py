@@ -5,9 +5,10 @@ Labels are bounded: no job, organization or URL is ever a label. Beside these a 
 `process_*` and `python_*` as the client library of Prometheus names them.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from schemas.job import State
 
@@ -243,6 +244,37 @@ METRICS: tuple[Metric, ...] = (
     Metric("credstream_http_requests_running", "gauge", (), _GATEWAY, "Requests in work now."),
 )
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+class Spread:
+    """A histogram while it fills: how many values lie up to each bound, and their sum."""
+
+    __slots__ = ("bounds_s", "counts", "sum_s")
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self.bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
+        self.sum_s = 0.0
+
+    def add(self, value_s: float) -> None:
+        self.counts[bisect_left(self.bounds_s, value_s)] += 1
+        self.sum_s += value_s
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Bounds as Prometheus writes them, with how many values lie up to each."""
+        total, rows = 0, list[tuple[str, float]]()
+        for bound, count in zip((*map(float, self.bounds_s), "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((str(bound), total))
+        return rows
+
+
+class Row(NamedTuple):
+    """One value of a metric of the table; its labels in the order of the table."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: "float | Spread"
 
 
 def names_of(side: Side) -> frozenset[str]:

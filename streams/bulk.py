@@ -94,6 +94,9 @@ async def _send(store: Store, verb: Verb, commands: list[Command]) -> list[str]:
         await store.redis.unreachable()
         replies = await store.redis.run(store.keys.prefix, *commands)
     script = SCRIPTS[_SCRIPTS[verb]]
+    if verb is Verb.CANCEL:
+        count = sum(reply[0] == b"OK" for reply in replies if isinstance(reply, list))
+        store.redis.tally.buried[store.keys.tag, "cancelled"] += count
     return [_word(verb, script.check(reply), again=again) for reply in replies]
 
 

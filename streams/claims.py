@@ -45,6 +45,12 @@ class Claim:
         return place(self.lane, self.entry)
 
     @property
+    def waited_ms(self) -> int:
+        """From when the job became waiting, which its entry tells, to the claim."""
+        # A clock of Redis that was set back lets an entry come from the future.
+        return max(0, self.job.claimed_ms - int(self.entry[: self.entry.index(b"-")]))
+
+    @property
     def origin(self) -> str:
         return f"{self.lane.decode()}.{self.entry.decode()}"
 

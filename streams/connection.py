@@ -117,13 +117,14 @@ class Redis:
 
     def _refusal(self, reply: ResponseError) -> CredstreamError:
         error = verdict(reply)
-        kinds = {Full: "full", Unavailable: "not_now"}
+        kinds: dict[type[CredstreamError], str] = {Full: "full", Unavailable: "not_now"}
         self.tally.errors[kinds.get(type(error), "refused")] += 1
         return error
 
     async def ping(self) -> None:
         """Raises Unavailable unless Redis accepts writes (a PING succeeds where writes do not)."""
-        await self.command(b"SET", "cs:probe", b"1", b"PX", 60_000, key="cs:probe")
+        with self.tally.timing():
+            await self.command(b"SET", "cs:probe", b"1", b"PX", 60_000, key="cs:probe")
 
     async def close(self) -> None:
         """Close every link. The handle may be used again."""

@@ -115,7 +115,10 @@ class Operations:
         if reply[0] == b"ENDED":
             state = reply[1].decode()
             raise WrongState(f"job {job_id} has ended: it is {state}", state)
-        return "cancelled" if reply[0] == b"OK" else "cancelling"
+        if reply[0] != b"OK":
+            return "cancelling"
+        self.store.redis.tally.buried[self.name, "cancelled"] += 1
+        return "cancelled"
 
     def _moved(
         self, job_id: str, reply: list[bytes], intended: State, done: tuple[State, ...]

@@ -100,7 +100,7 @@ class Queue(Looking, Operations):
         return found, replayed
 
     async def _send(self, batch: Batch) -> list[Added]:
-        return added_by(batch, await self.store.add(batch.args))
+        return self._added(batch, await self.store.add(batch.args))
 
     async def _send_once(self, batch: Batch, key: OnceKey, number: int) -> tuple[list[Added], bool]:
         nonce = secrets.token_hex(8)
@@ -108,7 +108,11 @@ class Queue(Looking, Operations):
         reply = await self.store.add(batch.args, once=(key.part(number), once))
         if reply[0] == b"KEPT":
             return answered(key, nonce, reply)
-        return added_by(batch, reply), False
+        return self._added(batch, reply), False
+
+    def _added(self, batch: Batch, reply: Sequence[Any]) -> list[Added]:
+        self.redis.tally.added[self.name] += len(batch.ids) - len(reply[2::2])
+        return added_by(batch, reply)
 
     async def register(self) -> None:
         """Make this queue known to gateways. The payload's JSON Schema goes with it."""

@@ -10,7 +10,7 @@ from redis_servers import Server
 
 import streams
 from consumers import probes
-from consumers.probes import Heart, writable
+from consumers.probes import Heart, Watched, writable
 
 
 async def ask(port: int, path: str) -> tuple[int, Any]:
@@ -24,7 +24,7 @@ async def ask(port: int, path: str) -> tuple[int, Any]:
 async def test_a_worker_is_alive_and_ready(redis: streams.Redis) -> None:
     (port,) = free_ports(1)
     stopping = asyncio.Event()
-    async with probes.probes("127.0.0.1", port, redis, stopping):
+    async with probes.probes("127.0.0.1", port, Watched(redis, stopping)):
         assert await ask(port, "livez") == (200, {"alive": True})
         assert await ask(port, "readyz") == (200, {"ready": True})
         stopping.set()
@@ -39,7 +39,7 @@ async def test_without_redis_it_is_alive_and_not_ready_and_ready_again_after(
 ) -> None:
     (port,) = free_ports(1)
     redis = streams.connect(own_server.url)
-    async with probes.probes("127.0.0.1", port, redis, asyncio.Event()):
+    async with probes.probes("127.0.0.1", port, Watched(redis, asyncio.Event())):
         assert await ask(port, "readyz") == (200, {"ready": True})
         own_server.stop()
         assert await ask(port, "readyz") == (503, {"ready": False})
@@ -78,5 +78,5 @@ async def test_a_loop_that_has_not_turned_is_not_alive(monkeypatch: pytest.Monke
 
 async def test_port_zero_serves_none(redis: streams.Redis) -> None:
     before = set(asyncio.all_tasks())
-    async with probes.probes("127.0.0.1", 0, redis, asyncio.Event()):
+    async with probes.probes("127.0.0.1", 0, Watched(redis, asyncio.Event())):
         assert set(asyncio.all_tasks()) == before

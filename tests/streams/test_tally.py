@@ -6,8 +6,9 @@ from redis_servers import Server
 
 import streams
 from schemas.spec import QueueSpec
-from streams import Queue, Redis
+from streams import NewJob, Queue, Redis, bulk
 from streams.errors import Full, Unavailable
+from streams.once import OnceKey
 from streams.upkeep import Upkeep
 
 SPEC = QueueSpec("chaos", max_stalls=2, lease_ms=1)
@@ -48,6 +49,20 @@ async def test_a_cancelled_job_of_a_dead_worker_is_no_stalled_one(redis: Redis) 
 async def test_a_callback_that_cannot_be_queued_is_counted(redis: Redis) -> None:
     await Upkeep(SPEC, redis).refuse("cb", b'{"name":"n","data":null,"opts":{}}', "no")
     assert redis.tally.buried == {("chaos", "callback"): 1}
+
+
+async def test_jobs_added_and_cancelled_are_counted_once(redis: Redis) -> None:
+    queue = Queue(SPEC, redis)
+    ids = [added.id for added in await queue.add_many([NewJob("work", {})] * 3)]
+    assert (await queue.add("work", {}, job_id=ids[0])).deduplicated
+    key = OnceKey("digest", "fingerprint")
+    for _ in range(2):
+        await queue.add_once([NewJob("work", {})], key)
+    assert redis.tally.added == {"chaos": 4}
+    assert await queue.cancel(ids[0]) == "cancelled"
+    assert await bulk.act(queue.store, bulk.Verb.CANCEL, ids[1:]) == ["done", "done"]
+    assert redis.tally.buried == {("chaos", "cancelled"): 3}
+    assert (await queue.counts()).failed == 3
 
 
 async def test_errors_of_redis_are_counted_by_kind(own_server: Server) -> None:

@@ -1,0 +1,94 @@
+"""What a worker process exports to Prometheus. Counting costs jobs next to nothing: the numbers
+are plain ones (`consumers.hooks.metrics`, `streams.tally`) until a scrape asks for them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from consumers.hooks.metrics import JobNumbers
+from schemas.metrics import BY_NAME, Row, Spread
+from schemas.metrics import Metric as Definition
+from schemas.spec import catalog
+from streams import Redis
+
+
+def families(rows: Iterable[Row]) -> Iterator[Metric]:
+    """Rows of the table as the client library wants them; the rows of a metric in any order."""
+    groups: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.name].append(row)
+    for name, group in groups.items():
+        yield _family(BY_NAME[name], group)
+
+
+def _family(about: Definition, rows: list[Row]) -> Metric:
+    if about.kind == "histogram":
+        histogram = HistogramMetricFamily(about.name, about.help, labels=about.labels)
+        for _, labels, value in rows:
+            if isinstance(value, Spread):
+                histogram.add_metric(labels, value.cumulative(), value.sum_s)
+        return histogram
+    kind = CounterMetricFamily if about.kind == "counter" else GaugeMetricFamily
+    plain = kind(about.name, about.help, labels=about.labels)
+    for _, labels, value in rows:
+        if not isinstance(value, Spread):
+            plain.add_metric(labels, value)
+    return plain
+
+
+def version_of_credstream() -> str:
+    """The version installed; empty where the program runs from its sources."""
+    try:
+        return version("credstream")
+    except PackageNotFoundError:
+        return ""
+
+
+class WorkerMetrics(Collector):
+    """Everything one worker process exports, in a registry of its own."""
+
+    def __init__(self, redis: Redis, numbers: Sequence[JobNumbers]) -> None:
+        self._redis = redis
+        self._numbers = numbers
+        self._lag_s = 0.0
+        self.durability: Mapping[str, bool] = {}
+        """Level asked for -> whether Redis holds it; empty while nobody looked."""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def exposition(self, lag_s: float = 0.0) -> bytes:
+        """The text format; `lag_s` is that of the event loop."""
+        self._lag_s = lag_s
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry at every scrape."""
+        return families(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
+        yield Row("credstream_build_info", (version_of_credstream(), "worker"), 1)
+        yield Row("credstream_event_loop_lag_seconds", (), self._lag_s)
+        for level, met in self.durability.items():
+            yield Row("credstream_durability_met", (level,), float(met))
+        served = [one.queue for one in self._numbers]
+        buried: Counter[tuple[str, str]] = Counter()
+        for one in self._numbers:
+            yield from one.rows()
+            yield Row(
+                "credstream_jobs_stalled_total", (one.queue,), self._redis.tally.stalled[one.queue]
+            )
+            buried.update({(one.queue, reason): n for reason, n in one.reasons.items()})
+        yield from self._redis.tally.rows(dict.fromkeys([*served, *catalog()]), buried)
