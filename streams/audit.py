@@ -1,13 +1,28 @@
 """What operators did: one record per deed, written by the script that has the effect (AU-14).
 
 The records of a deed lie in the slot of what it changed, because one script cannot write into two
-slots of a cluster: a stream called `audit` beside the other keys. Reading merges them by time.
+slots of a cluster: a stream called `audit` beside the other keys. An index names those streams;
+reading merges them by time.
 """
 
+import heapq
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+
+from streams import keys
+from streams.connection import Redis
+from streams.store import ENTERED_EVERY_S, change
+
+KEEP_MS = 90 * 24 * 3_600_000
+"""How long a record is kept."""
+STREAMS_MAX = 10_000
+LOOKED_AT_MAX = 10_000
+"""Records that one page looks at: among those of others, its own may be rare."""
+CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +43,10 @@ class Deed:
     """No payloads and no secrets."""
 
     def encode(self) -> bytes:
-        """The argument `who` of a script."""
+        """The argument `who` of a script, for one call and its repetitions: each has an id."""
         return orjson.dumps(
             {
+                "id": secrets.token_hex(8),
                 "actor": self.actor,
                 "action": self.action,
                 "target": self.target,
@@ -41,3 +57,154 @@ class Deed:
                 "parameters": self.parameters,
             }
         )
+
+
+class Mark(NamedTuple):
+    """The place of a record among all of them."""
+
+    ms: int
+    seq: int
+    stream: str
+
+    @property
+    def entry(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A deed as it was written down."""
+
+    at: Mark
+    deed: Mapping[str, Any]
+    """By wire names, as `Deed.encode` spells them."""
+    outcome: str
+    """`done`, or `cancelling`: a worker was told to stop a job."""
+
+
+class Records(NamedTuple):
+    """A page of records, newest first."""
+
+    found: list[Record]
+    last: Mark | None
+    """Where to go on from; None: there is nothing more."""
+
+
+Wanted = Callable[[Mapping[str, Any]], bool]
+
+
+async def record(redis: Redis, deed: Deed, *, at: keys.Keys | None = None) -> None:
+    """Write down a deed that has no script of its own, before its effect; beside the API keys,
+    unless `at` says where."""
+    where = keys.access() if at is None else at
+    await change(redis, where, "audit_note", who=deed.encode())
+
+
+async def page(redis: Redis, before: Mark | None, most: int, wanted: Wanted) -> Records:
+    """The newest `most` records that are wanted, of those older than a mark."""
+    merged = _Merged(redis, before)
+    await merged.open()
+    found: list[Record] = []
+    last: Mark | None = None
+    for _ in range(LOOKED_AT_MAX):
+        one = await merged.next()
+        if one is None:
+            return Records(found, None)
+        last = one.at
+        if wanted(one.deed):
+            found.append(one)
+            if len(found) == most:
+                break
+    return Records(found, last)
+
+
+async def trim(redis: Redis, keep_ms: int = KEEP_MS) -> int:
+    """Forget what is older than that; answers how many records went. May run anywhere, at once."""
+    went, index = 0, keys.audits()
+    now_ms = await _now_ms(redis)
+    for stream, entered_ms in await _streams(redis):
+        _, gone, left = await change(redis, _keys_of(stream), "audit_trim", keep_ms=keep_ms)
+        went += gone
+        # Whoever writes to a stream enters it into the index first, once an hour.
+        if left == 0 and entered_ms < now_ms - keep_ms - 2_000 * ENTERED_EVERY_S:
+            await redis.command(b"ZREM", index["index"], stream, key=index.prefix)
+    return went
+
+
+class _Merged:
+    """All streams as one, newest first. A stream is read when it may have the newest record."""
+
+    def __init__(self, redis: Redis, before: Mark | None) -> None:
+        self._redis = redis
+        self._before = before
+        self._unread: list[tuple[int, str]] = []
+        """(no record is later than this ms, stream), the latest at the end."""
+        self._heap: list[tuple[tuple[int, int, str], int, Record]] = []
+        self._more: dict[str, int] = {}
+        """How many records of a stream are in the heap, if it may have more."""
+
+    async def open(self) -> None:
+        slack_ms = 2_000 * ENTERED_EVERY_S
+        streams = await _streams(self._redis)
+        self._unread = sorted((entered_ms + slack_ms, stream) for stream, entered_ms in streams)
+
+    async def next(self) -> Record | None:
+        while self._unread and (not self._heap or self._unread[-1][0] >= -self._heap[0][0][0]):
+            await self._read(self._unread.pop()[1], self._before)
+        if not self._heap:
+            return None
+        _, _, one = heapq.heappop(self._heap)
+        stream = one.at.stream
+        if stream in self._more:
+            self._more[stream] -= 1
+            if self._more[stream] == 0:
+                await self._read(stream, one.at)
+        return one
+
+    async def _read(self, stream: str, before: Mark | None) -> None:
+        end = "+"
+        if before is not None:
+            # Of records of the same moment, those of streams that sort lower come later.
+            end = before.entry if stream < before.stream else f"({before.entry}"
+        where = _keys_of(stream)
+        rows = await self._redis.command(
+            b"XREVRANGE", where["audit"], end, b"-", b"COUNT", CHUNK, key=where.prefix
+        )
+        self._more.pop(stream, None)
+        if len(rows) == CHUNK:
+            self._more[stream] = CHUNK
+        for entry, flat in rows:
+            one = _record(stream, entry, flat)
+            order = (-one.at.ms, -one.at.seq, _reversed(stream))
+            heapq.heappush(self._heap, (order, len(self._heap), one))
+
+
+def _record(stream: str, entry: bytes, flat: list[bytes]) -> Record:
+    ms, _, seq = entry.decode().partition("-")
+    facts = dict(zip(flat[::2], flat[1::2], strict=True))
+    outcome = facts.get(b"o", b"done").decode()
+    return Record(Mark(int(ms), int(seq), stream), orjson.loads(facts[b"a"]), outcome)
+
+
+def _reversed(text: str) -> str:
+    """A word that sorts the other way round."""
+    return "".join(chr(0x10FFFF - ord(char)) for char in text) + chr(0x10FFFF)
+
+
+def _keys_of(stream: str) -> keys.Keys:
+    return keys.Keys(stream.removesuffix("audit"), {"audit": "audit"})
+
+
+async def _streams(redis: Redis) -> list[tuple[str, int]]:
+    """Every stream of deeds, and when somebody who wrote to it entered it last (epoch ms)."""
+    index = keys.audits()
+    flat = await redis.command(
+        *(b"ZREVRANGE", index["index"], 0, STREAMS_MAX - 1, b"WITHSCORES"), key=index.prefix
+    )
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return [(stream.decode(), int(float(score))) for stream, score in pairs]
+
+
+async def _now_ms(redis: Redis) -> int:
+    seconds, micros = await redis.command(b"TIME", key=keys.audits().prefix)
+    return int(seconds) * 1_000 + int(micros) // 1_000
