@@ -32,6 +32,8 @@ MAX_REMEMBERED_CHARS = 8_192
 _OURS = Path(__file__).parent / "context_documents"
 _NOWHERE = "urn:undefined:"
 """What a term expands into when no context says anything about it."""
+_NO_VOCAB, _VOCAB = '"@vocab":null', f'"@vocab":"{_NOWHERE}"'
+"""In a shape. JSON-LD drops what such a context leaves undefined, without a word."""
 _KEPT = frozenset({"type", "@type", "@language", "@direction"})
 """Members whose values JSON-LD looks into, beside the contexts themselves."""
 _SOME_TEXT = "urn:x"
@@ -120,7 +122,13 @@ class Contexts:
         key = shape(document)
         known = self._remembered.get(key)
         if known is None:
-            known = any(_undefined(self._expand(json.loads(key))))
+            known = any(_undefined(self._expand(json.loads(key.replace(_NO_VOCAB, _VOCAB)))))
+            if known and _NO_VOCAB in key:
+                raise ContextRefused(
+                    "credential_not_json_ld",
+                    "A context says that terms without a definition have no meaning (@vocab: "
+                    "null), and the credential uses some.",
+                )
             self._remember(key, known)
         return known
 

@@ -27,6 +27,7 @@ MAX_ITEMS = 1_000
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`\x00-\x20\x7f]+")
 _TYPED = ("credentialStatus", "credentialSchema", "evidence", "termsOfUse", "refreshService")
 _LANGUAGE = {"@value", "@language", "@direction"}
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 
 
 def malformed(sentence: str) -> Invalid:
@@ -112,8 +113,9 @@ def check_credential(credential: Json, version: Version) -> Window:
     for name in _TYPED:
         _check_typed(credential, name)
     if version == "2.0":
-        for name in ("name", "description"):
-            _check_language(credential, name)
+        _check_language(credential)
+        if isinstance(credential["issuer"], dict):
+            _check_language(credential["issuer"], "issuer.")
         _check_related(credential)
         return _window(credential, "validFrom", "validUntil")
     return _window(credential, "issuanceDate", "expirationDate")
@@ -138,22 +140,25 @@ def _check_typed(credential: Json, name: str) -> None:
             raise malformed("credentialSchema must have an id, the URL of the schema.")
 
 
-def _check_language(credential: Json, name: str) -> None:
-    if name not in credential:
-        return
-    value = credential[name]
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, str):
-            continue
-        if not isinstance(item, dict) or not _is_language(item):
-            raise malformed(f"{name} must be a string, or objects with @value and @language.")
+def _check_language(thing: Json, place: str = "") -> None:
+    """`name` and `description`, for people: of a credential and of its issuer (E10)."""
+    for name in ("name", "description"):
+        value = thing.get(name, "")
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) or _is_language(item) for item in items):
+            raise malformed(
+                f"{place}{name} must be a string, or objects with @value and @language."
+            )
 
 
-def _is_language(item: Json) -> bool:
+def _is_language(item: Any) -> bool:
     return (
-        "@value" in item
+        isinstance(item, dict)
+        and "@value" in item
         and set(item) <= _LANGUAGE
         and all(isinstance(value, str) for value in item.values())
+        and _LANGUAGE_TAG.fullmatch(item.get("@language", "en")) is not None
+        and item.get("@direction", "ltr") in ("ltr", "rtl")
     )
 
 

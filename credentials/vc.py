@@ -95,7 +95,8 @@ def compose(
     issuer(request)
     document.setdefault("id", identifier)
     document.setdefault(_START[model], rfc3339(issued))
-    _check(document, model, issued)
+    # A whole credential may be one of the past, written down anew: the caller dated it (A8).
+    _check(document, model, issued, ends_later=request.credential is None)
     _check_subject(document, model, request.subject_did)
     return document
 
@@ -160,7 +161,7 @@ def one_or_many(items: list[Json]) -> Json | list[Json]:
     return items[0] if len(items) == 1 else items
 
 
-def _check(document: Json, model: DataModel, issued: datetime) -> None:
+def _check(document: Json, model: DataModel, issued: datetime, *, ends_later: bool) -> None:
     """What holds for any credential, and what an issuer must not write."""
     taken = next((name for name in _CLAIMS if name in document), None)
     if taken is not None:
@@ -174,7 +175,7 @@ def _check(document: Json, model: DataModel, issued: datetime) -> None:
                 f"{member} must be a date and time with offset, as 2030-01-31T00:00:00Z.",
             )
     end = document.get(_END[model])
-    if end is not None and date_time("", end) <= issued.timestamp():
+    if ends_later and end is not None and date_time("", end) <= issued.timestamp():
         raise CredentialError(
             "expiration_in_past",
             f"The credential would expire at {end}, not after its issuance at {rfc3339(issued)}.",

@@ -87,6 +87,7 @@ def test_the_base_contexts_are_those_that_w3c_published(file: str, digest: str) 
         (credential({"degree": "https://issuer.example/#degree"}, degree={"kind": 1}), True),
         (credential({"@vocab": "https://issuer.example/#"}, degree={"kind": [[1]]}), False),
         (credential(UNDEFINED_TERMS, degree="BSc"), False),
+        (credential({"@vocab": None, "degree": "urn:x:degree"}, degree="BSc"), False),
         (credential("https://www.w3.org/ns/credentials/examples/v2", alumniOf="U"), False),
         (credential() | {"type": ["VerifiableCredential", "DegreeCredential"]}, True),
         (credential() | {"type": ["VerifiableCredential", "https://a.example/T"]}, False),
@@ -135,6 +136,12 @@ def test_undefined_terms_last_gives_every_term_a_meaning(store: Contexts) -> Non
         (credential(a={"@value": {"b": 1}}), "credential_not_json_ld"),
         (credential(a={"@list": [1], "b": 1}), "credential_not_json_ld"),
         (credential({"term": 7}), "credential_not_json_ld"),
+        (credential({"@vocab": None}, degree="BSc"), "credential_not_json_ld"),
+        (credential({"@vocab": None}, a={"b": 1}), "credential_not_json_ld"),
+        (
+            credential({"@vocab": None}) | {"type": ["VerifiableCredential", "Degree"]},
+            "credential_not_json_ld",
+        ),
     ],
 )
 def test_what_json_ld_refuses(store: Contexts, document: Any, code: str) -> None:
