@@ -75,7 +75,7 @@ class Merger:
         """One task per queue, also for those that come later."""
         async with asyncio.TaskGroup() as group:
             known: set[str] = set()
-            while True:
+            while self._listeners:
                 with contextlib.suppress(CredstreamError):
                     for name in set(await self._names()) - known:
                         known.add(name)
@@ -84,10 +84,10 @@ class Merger:
 
     async def _follow(self, queue: str) -> None:
         with self._reader.follow(queue) as tape, contextlib.suppress(Ended):
-            while True:
+            while self._listeners:  # a cancellation can get lost while connecting
                 try:
                     at = await merged_up_to(self._redis, queue)
-                    while True:
+                    while self._listeners:
                         page: Page = await tape.next(at)
                         at = await merge(self._redis, queue, at, page)
                 except CredstreamError as error:

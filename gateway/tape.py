@@ -31,6 +31,7 @@ LINGER_S = 30.0
 """A stream nobody listens to any more is read this much longer: the next listener may be near."""
 PAUSE_S = 0.5
 UNBLOCK_AGAIN_S = 0.01
+CANCEL_AGAIN_S = 0.1
 
 
 class Ended(Exception):
@@ -152,10 +153,11 @@ class Reading:
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks = [task for task in (self._task, self._nudge) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {task for task in (self._task, self._nudge) if task is not None}
+        while tasks:
+            for task in tasks:
+                task.cancel()  # again, if need be: one that comes while connecting can get lost
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
     async def _run(self, watch: Watch) -> None:
         try:
