@@ -27,6 +27,8 @@ ROUNDS: Final = 100
 RESERVED: Final = frozenset(
     {"queue", "credentials", "presentations", "status", "dashboard", "docs", "api", "1.0", "admin"}
     | {"destinations", "mail", "events", "audit", "keys", "metrics", "livez", "readyz", "static"}
+    | {"batches", "status-lists", "webhooks", "internal", "organizations", "tenants", "workers"}
+    | {"queues", "jobs", "auth", "login", "logout", "me", "openapi", "openapi.json"}
 )
 """First words of paths that the gateway answers, or may come to answer, itself."""
 

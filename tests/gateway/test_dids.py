@@ -11,11 +11,12 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
+from consumers.hosting import RESERVED
 from credentials import did_jwk, did_key, keys
 from credentials.publication import Publication
 from credentials.resolver import Resolver
 from gateway import dids as gateway_dids
-from gateway.app import create_app
+from gateway.app import TABLE, create_app
 from gateway.dids import DOMAIN, RESOLVER
 from gateway.server import listening
 from gateway.settings import GatewaySettings
@@ -345,3 +346,10 @@ async def test_only_so_many_are_fetched_at_once(monkeypatch: pytest.MonkeyPatch)
     release.set()
     assert (await first).status == 200
     assert (await fetcher("https://b.example/", 1)).status == 200
+
+
+def test_no_hosted_did_lies_where_the_gateway_answers_something_else() -> None:
+    """`/batches/did.json` is a batch called did.json: did:web:...:batches would not resolve."""
+    firsts = {route.path.split("/")[1] for route in TABLE}
+    taken = {first for first in firsts if first and not first.startswith((".", "{"))}
+    assert taken <= RESERVED
