@@ -88,6 +88,8 @@ async def test_for_whom_and_when(make: Any) -> None:
         assert await bench.code(make(ISSUER.v20(), **changes), **ASKED) == code
     await bench.valid(make(ISSUER.v20(), aud=[VERIFIER, "x"], exp=NOW + 1), **ASKED)
     await bench.valid(make(ISSUER.v20(), aud=...), kind="presentation")
+    # A credential that names the verifier is for the same one as the presentation.
+    await bench.valid(make(ISSUER.v20(aud=VERIFIER)), **ASKED)
     assert await bench.code(make(ISSUER.v20()), kind="presentation") == "AUDIENCE_MISMATCH"
 
 
@@ -125,6 +127,7 @@ async def test_a_presentation_is_no_credential_and_the_other_way_round(make: Any
         {"verifiableCredential": [envelope(ISSUER.v20(), id=...)]},
         {"verifiableCredential": [envelope(ISSUER.v20(), id=ISSUER.v20())]},
         {"verifiableCredential": [envelope("", id="data:application/vc+jwt,")]},
+        {"verifiableCredential": [envelope("", id="data:application/vp+jwt," + ISSUER.v20())]},
         {"verifiableCredential": [envelope("", id="data:text/plain," + ISSUER.v20())]},
         {"verifiableCredential": [envelope("", id="data:application/vc+jwt;base64,QQ==")]},
         {"verifiableCredential": [envelope("", id="https://issuer.example/credential")]},
