@@ -3,31 +3,46 @@
 from aiohttp import web
 
 from gateway import (
+    authentication,
     batches,
+    bulk,
     credentials,
     dashboard,
+    dead_letters,
     dids,
     events,
     health,
+    idempotency,
     jobs,
+    listing,
     mail,
     queues,
+    submissions,
     vc_api,
     webhook_keys,
     webhooks,
+    why,
+    workers,
 )
+from gateway.authentication import gatekeeper
+from gateway.cors import preflight
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
 from gateway.routes import Route
-from gateway.security import guard
 from gateway.settings import GatewaySettings
 from streams import Redis
 
 TABLE: tuple[Route, ...] = (
     *health.ROUTES,
     *queues.ROUTES,
+    *workers.ROUTES,
+    *submissions.ROUTES,
+    *listing.ROUTES,
+    *bulk.ROUTES,
+    *dead_letters.ROUTES,
     *jobs.ROUTES,
+    *why.ROUTES,
     *mail.ROUTES,
     *credentials.ROUTES,
     *webhooks.ROUTES,
@@ -42,13 +57,15 @@ TABLE: tuple[Route, ...] = (
 def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     """The gateway over `redis`, which stays the caller's to close."""
     app = web.Application(
-        middlewares=[problems, dashboard.faces, guard(settings)],
+        middlewares=[problems, dashboard.faces, preflight, gatekeeper(TABLE)],
         client_max_size=settings.bulk_limit_bytes,
     )
     app[REDIS] = redis
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    idempotency.install(app)
+    authentication.install(app)
     events.install(app)
     webhook_keys.install(app)
     dids.install(app)

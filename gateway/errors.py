@@ -7,11 +7,9 @@ Redis said is logged, never sent: only exceptions whose words are written for cl
 
 import logging
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from secrets import token_hex
 from types import MappingProxyType
 
 import orjson
@@ -19,13 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestPayloadError
 
+from gateway.headers import CURRENT, request_id_of, stamp
 from gateway.keys import LIFE, REQUEST_ID
 from streams import errors as engine
 
 logger = logging.getLogger(__name__)
 
 TYPE_PREFIX = "urn:credstream:problem:"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class Refusal(Exception):
 
     kind: "Kind | None" = None
     """How it is told. None: as KINDS says."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the answer says beside the problem, such as Retry-After."""
 
     def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(detail)
@@ -125,6 +125,8 @@ class Kind:
     title: str
     detail: str | None = None
     """Fixed words; None lets the exception speak, which must then be written for clients."""
+    type: str | None = None
+    """A type that somebody else has defined; None: our own, by the code."""
 
 
 KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
@@ -234,7 +236,7 @@ def problem(
 ) -> web.Response:
     """The response that tells `kind`; `error` adds its faults, Allow and Retry-After."""
     body = {
-        "type": TYPE_PREFIX + kind.code,
+        "type": kind.type or TYPE_PREFIX + kind.code,
         "title": kind.title,
         "status": kind.status,
         "detail": kind.detail or str(error),
@@ -248,6 +250,8 @@ def problem(
         status=kind.status, body=orjson.dumps(body), content_type="application/problem+json"
     )
     stamp(response, request_id)
+    if isinstance(error, Refusal):
+        response.headers.update(error.headers)
     if isinstance(error, web.HTTPMethodNotAllowed):
         response.headers["Allow"] = error.headers["Allow"]
     if isinstance(error, engine.Unavailable):
@@ -255,20 +259,6 @@ def problem(
     if isinstance(error, SlowBody | BodyTooBig):
         response.force_close()
     return response
-
-
-def request_id_of(request: web.BaseRequest) -> str:
-    """The client's X-Request-Id if it is a plain word, else a new one (it goes into logs)."""
-    offered = request.headers.get("X-Request-Id", "")
-    return offered if _REQUEST_ID.fullmatch(offered) else token_hex(8)
-
-
-def stamp(response: web.StreamResponse, request_id: str) -> None:
-    """The headers of every response. Which server software runs here is nobody's business."""
-    headers = response.headers
-    headers["X-Request-Id"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Server"] = "credstream"
 
 
 def tell(request: web.BaseRequest, error: BaseException, request_id: str) -> web.Response:
@@ -285,6 +275,7 @@ def tell(request: web.BaseRequest, error: BaseException, request_id: str) -> web
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: gives the request its id, and every error the shape of a problem."""
     request_id = request[REQUEST_ID] = request_id_of(request)
+    CURRENT.set(request_id)
     try:
         response = await handler(request)
     except Exception as error:

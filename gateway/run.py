@@ -1,16 +1,21 @@
 """One gateway process, from settings to exit."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Callable
 
 from gateway.app import create_app
+from gateway.authentication import GATE, Gate
+from gateway.headers import log_request_ids
+from gateway.oidc import OidcSettings
 from gateway.security import check_bind
 from gateway.server import listening
 from gateway.settings import GatewaySettings
-from streams import Redis, RedisSettings, connect
+from streams import Redis, RedisSettings, access, connect
+from streams.errors import CredstreamError, Unavailable
 
 if sys.platform != "win32":
     import uvloop
@@ -26,14 +31,17 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
     `redis`: a connection that stays the caller's, or what to connect to (None: the environment).
     Raises Exposed before anything is bound, OSError when the address is taken.
     """
-    check_bind(settings)
     stop = _on(signal.SIGTERM, signal.SIGINT)
     connection = redis if isinstance(redis, Redis) else connect(redis)
+    log_request_ids()
     try:
-        async with listening(create_app(connection, settings)) as (host, port):
+        await check_exposure(settings, connection)
+        app = create_app(connection, settings)
+        async with listening(app) as (host, port):
             shown = f"[{host}]" if ":" in host else host
+            await _complain(settings, app[GATE])
             logger.info("gateway listens on http://%s:%s", shown, port)
-            complaint = asyncio.create_task(_complain(settings))
+            complaint = asyncio.create_task(_complain_on(settings, app[GATE]))
             await stop.wait()
             complaint.cancel()
             logger.info("gateway stops: finishing requests in flight")
@@ -63,10 +71,29 @@ def _on(*signals: signal.Signals) -> asyncio.Event:
     return event
 
 
-async def _complain(settings: GatewaySettings) -> None:
+async def check_exposure(settings: GatewaySettings, redis: Redis) -> None:
+    """Raises Exposed when the gateway would serve a network and there is no credential.
+
+    When nobody can tell, it starts: it lets nobody in without one."""
+    try:
+        configured = OidcSettings().is_configured or await access.configured(redis)
+    except Unavailable:
+        configured = True
+    check_bind(settings, configured=configured)
+
+
+async def _complain_on(settings: GatewaySettings, gate: Gate) -> None:
     while not settings.is_loopback:
-        logger.error(
-            "ALLOW_INSECURE: everybody who reaches %s may submit, read and remove jobs",
-            settings.host,
-        )
         await asyncio.sleep(COMPLAINT_INTERVAL_S)
+        await _complain(settings, gate)
+
+
+async def _complain(settings: GatewaySettings, gate: Gate) -> None:
+    if settings.is_loopback:
+        return
+    with contextlib.suppress(CredstreamError):
+        if await gate.is_open():
+            logger.error(
+                "ALLOW_INSECURE: everybody who reaches %s may submit, read and remove jobs",
+                settings.host,
+            )

@@ -1,50 +1,68 @@
-"""Who may talk to a gateway that asks for no credentials.
+"""What protects a gateway from the network, and a gateway without credentials from browsers.
 
-It binds loopback only, serves only Hosts that name this machine (a page on the web can make its
-own name resolve to 127.0.0.1), and takes no unsafe request that a browser sends for another site.
+Without credentials it binds loopback only, serves only Hosts that name this machine (a page on the
+web can make its own name resolve to 127.0.0.1), and takes no unsafe request that a browser sends
+for another site.
 """
 
 import re
+from collections.abc import Collection
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
-from gateway.errors import CrossSite, ForeignHost
+from gateway.errors import CrossSite, ForeignHost, Kind, Refusal
 from gateway.settings import GatewaySettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL_HOST = re.compile(
     r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE
 )
+_SECRET_PARAMETER = re.compile(
+    r"(?:x[-_])?api[-_]?key|access[-_]?token|bearer|authorization", re.IGNORECASE
+)
+_KEY = re.compile(r"cs_[a-z]{2,8}_[0-9A-Za-z]{12}_[0-9A-Za-z]{20,}")
 
 
 class Exposed(Exception):
     """The gateway would be reachable from other machines without asking for credentials."""
 
 
-def check_bind(settings: GatewaySettings) -> None:
-    """Raises Exposed when `settings` would open the gateway to a network by accident."""
-    if not settings.is_loopback and not settings.allow_insecure:
+class CredentialInQuery(Refusal):
+    """A secret in the address, where logs, histories and proxies keep it (AU-2)."""
+
+    kind = Kind(400, "credential_in_query", "Credentials do not belong into the address")
+
+
+def check_bind(settings: GatewaySettings, *, configured: bool = False) -> None:
+    """Raises Exposed when `settings` would open the gateway to a network by accident.
+
+    `configured`: API keys or an OpenID provider are there, so that it asks everybody.
+    """
+    asks = configured or settings.require_auth == "always"
+    if not (settings.is_loopback or settings.allow_insecure or asks):
         raise Exposed(
             f"HOST={settings.host} is reachable from other machines and no credential is "
-            "configured. Bind 127.0.0.1, or set ALLOW_INSECURE=true if something in front of "
-            "the gateway controls access."
+            "configured. Make an API key (credstream keys create), set REQUIRE_AUTH=always, or "
+            "bind 127.0.0.1; ALLOW_INSECURE=true serves everybody, for a gateway behind something "
+            "that controls access."
         )
 
 
-def guard(settings: GatewaySettings) -> Middleware:
-    """Middleware that refuses foreign Hosts (when bound to loopback) and cross-site changes."""
-    local_only = settings.is_loopback
+def check_host(request: web.Request) -> None:
+    """Raises ForeignHost unless the Host names this machine."""
+    if not _LOCAL_HOST.fullmatch(request.headers.get("Host", "")):
+        raise ForeignHost("Use localhost or 127.0.0.1: this gateway serves its own machine.")
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if local_only and not _LOCAL_HOST.fullmatch(request.headers.get("Host", "")):
-            raise ForeignHost("Use localhost or 127.0.0.1: this gateway serves its own machine.")
-        if request.method not in SAFE_METHODS and _is_cross_site(request):
-            raise CrossSite("A page of another site may not do this.")
-        return await handler(request)
 
-    return check
+def check_site(request: web.Request, trusted: Collection[str] = ()) -> None:
+    """Raises CrossSite for a change that a browser asks for on behalf of another site.
+
+    `trusted`: origins that may, as long as no cookie comes with it."""
+    if request.method in SAFE_METHODS or not _is_cross_site(request):
+        return
+    if request.headers.get("Origin") in trusted and "Cookie" not in request.headers:
+        return
+    raise CrossSite("A page of another site may not do this.")
 
 
 def _is_cross_site(request: web.Request) -> bool:
@@ -60,3 +78,28 @@ def _is_cross_site(request: web.Request) -> bool:
     if origin is not None:
         return origin.partition("://")[2].lower() != headers.get("Host", "").lower()
     return "Cookie" in headers
+
+
+def check_query(request: web.Request) -> None:
+    """Raises CredentialInQuery when the query holds a secret, or a parameter named like one."""
+    for name, value in request.rel_url.query.items():
+        if _SECRET_PARAMETER.fullmatch(name) or _KEY.search(value) or _KEY.search(name):
+            raise CredentialInQuery(
+                "Send the credential as `Authorization: Bearer ...` or `X-API-Key: ...`. The one "
+                "in the address may have been seen: revoke it."
+            )
+
+
+def without_keys(text: str) -> str:
+    """A text for the log or an answer, with every API key in it as `***`."""
+    return _KEY.sub("***", text)
+
+
+def address_of(request: web.Request, proxies: int) -> str | None:
+    """Where a request comes from: what the outermost of our own `proxies` has seen."""
+    if proxies:
+        named = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
+        hops = [hop.strip() for hop in named if hop.strip()]
+        if len(hops) >= proxies:
+            return hops[-proxies][:64]
+    return request.remote

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from gateway.errors import NotHttp, request_id_of, tell
+from gateway.errors import NotHttp, tell
+from gateway.headers import request_id_of
 from gateway.keys import LIFE, SETTINGS
 from gateway.settings import GatewaySettings
 

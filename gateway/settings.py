@@ -1,9 +1,11 @@
 """What the gateway can be told, read once from the environment and frozen."""
 
+import re
 from ipaddress import ip_address
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.fields import Did
 
@@ -23,6 +25,17 @@ class GatewaySettings(BaseSettings):
     """SO_REUSEPORT: several gateway processes share one port."""
     allow_insecure: bool = False
     """Serve beyond loopback without credentials, and complain about it every minute."""
+    require_auth: Literal["auto", "always"] = "auto"
+    """auto: every request needs a credential as soon as one exists; until then this machine may
+    do everything."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of our own stand in front and add to X-Forwarded-For."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins (`https://app.example.com`) whose pages may call; commas between."""
+    rate_limit: int = Field(default=0, ge=0)
+    """Requests that an organization, or a principal of the platform, may make in a window. 0: any
+    number."""
+    rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
 
     body_limit_bytes: int = Field(default=MIB, ge=1)
     bulk_limit_bytes: int = Field(default=5 * MIB, ge=1)
@@ -40,6 +53,16 @@ class GatewaySettings(BaseSettings):
     """A client that does not read its events for this long is disconnected."""
     vc_api_issuer: Did | None = None
     """Who issues what arrives at `/credentials/issue` without an issuer."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = tuple(item.strip() for item in value.split(",") if item.strip())
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/*\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin, such as https://app.example.com")
+        return value
 
     @property
     def is_loopback(self) -> bool:

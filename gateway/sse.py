@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import stamp
+from gateway.headers import stamp
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.owners import Owners
 from gateway.principal import Principal

@@ -82,16 +82,25 @@ def given(**options: object) -> dict[str, Any]:
 
 
 def gateway_settings(**options: object) -> "GatewaySettings":
-    """The gateway's settings; a bind that would open it to a network by accident is refused."""
-    from gateway.security import Exposed, check_bind
+    """The gateway's settings, from options and the environment."""
     from gateway.settings import GatewaySettings
 
-    settings = GatewaySettings(**given(**options))
+    return GatewaySettings(**given(**options))
+
+
+async def refuse_exposure(settings: "GatewaySettings", redis_url: str | None = None) -> None:
+    """A bind that would open the gateway to a network by accident is refused, in a sentence."""
+    from gateway.run import check_exposure
+    from gateway.security import Exposed
+    from streams import connect
+
+    redis = connect(redis_url)
     try:
-        check_bind(settings)
+        await check_exposure(settings, redis)
     except Exposed as error:
         raise WrongUsage(str(error)) from None
-    return settings
+    finally:
+        await redis.close()
 
 
 @click.command()
@@ -105,6 +114,7 @@ def gateway(host: str | None, port: int | None, processes: int, log_level: str) 
 
     settings = gateway_settings(host=host, port=port)
     configure(log_level)
+    asyncio.run(refuse_exposure(settings))
     if processes == 1:
         run(serve(settings))
         return

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from credstream.commands.serve import MARGIN_S, gateway_settings, given, program, say
+from credstream.commands.serve import (
+    MARGIN_S,
+    gateway_settings,
+    given,
+    program,
+    refuse_exposure,
+    say,
+)
 from credstream.datadir import default_data_dir
 from credstream.embedded import STOP_S, EmbeddedValkey
 from credstream.process import Command, spawn
@@ -118,6 +125,8 @@ async def _start_all(plan: Plan, supervisor: Supervisor, server: EmbeddedValkey 
         await supervisor.start(Service("embedded Valkey", server.launch, STOP_S))
     else:
         await _check_redis(plan)
+    settings = gateway_settings(host=plan.host, port=plan.port)
+    await refuse_exposure(settings, server.url if server is not None else plan.redis_url)
     env = _environment(plan, server)
     # Without its Valkey a worker has nowhere to put results: when the parent is killed, so is it.
     # With a Redis of the user's own it finishes what it runs.
