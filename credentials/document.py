@@ -14,8 +14,9 @@ import base58
 import orjson
 
 from credentials import did_key
-from credentials.errors import DidError
+from credentials.errors import CredentialError, DidError
 from credentials.keys import PublicJwk, algorithms_of
+from credentials.moments import date_time
 
 MAX_BYTES: Final = 1_048_576
 MAX_METHODS: Final = 200
@@ -48,6 +49,8 @@ class Method:
     """Absolute."""
     type: str
     jwk: PublicJwk
+    until_s: float | None = None
+    """When it was revoked or expires, in seconds since 1970: from then on it verifies nothing."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -131,12 +134,19 @@ def _method(key_id: str, raw: Mapping[str, Any], did: str) -> Method | None:
     if raw.get("controller") != did or not isinstance(kind, str):
         return None
     try:
-        jwk = _key(kind, raw)
-    except (DidError, ValueError):
+        jwk, until_s = _key(kind, raw), _until_s(raw)
+    except (CredentialError, ValueError):
         return None
     if jwk is None or not algorithms_of(jwk) or jwk["crv"] != _CURVE_OF.get(kind, jwk["crv"]):
         return None
-    return Method(key_id, kind, jwk)
+    return Method(key_id, kind, jwk, until_s)
+
+
+def _until_s(raw: Mapping[str, Any]) -> float | None:
+    """The earlier one of `revoked` and `expires` (Controlled Identifiers 1.0, 2.2). Raises
+    CredentialError for what is no date."""
+    ends = [date_time(name, raw[name]) for name in ("revoked", "expires") if name in raw]
+    return min(ends, default=None)
 
 
 def _key(kind: str, raw: Mapping[str, Any]) -> PublicJwk | None:

@@ -50,7 +50,7 @@ class Verifier:
         skew_s: float = 30,
         hosted: Hosted | None = None,
     ) -> None:
-        self._reader = Reader(Keys(resolve), clock, skew_s)
+        self._reader = Reader(Keys(resolve, clock), clock, skew_s)
         self._status = StatusCheck(self._reader, retrieve, hosted)
         self._schema = SchemaCheck(self._reader, retrieve, self._status.check)
 

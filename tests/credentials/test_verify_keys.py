@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import copy
+import threading
 from typing import Any
 
 import base58
@@ -10,6 +11,7 @@ import pytest
 from judging import Bench
 from minting import Issuer, Key, b64, compact
 
+from credentials import signatures
 from credentials.errors import Deactivated, DidError, RetrievalError
 
 TYPES = ["Ed25519", "P-256", "P-384", "secp256k1"]
@@ -197,6 +199,43 @@ async def test_a_key_that_lies_open_or_is_for_encryption() -> None:
         method["publicKeyJwk"] = issuer.key.jwk | extra
         known = bench(issuer, verificationMethod=[method])
         assert await known.code(issuer.v20()) == "KEY_NOT_AUTHORIZED"
+
+
+@pytest.mark.parametrize("member", ["revoked", "expires"])
+async def test_a_key_has_an_end(member: str) -> None:
+    """Controlled Identifiers 1.0, 2.2: from then on nothing is verified with it."""
+    issuer = web()
+    method = issuer.document()["verificationMethod"][0]
+
+    async def code(when: object) -> str | None:
+        known = bench(issuer, verificationMethod=[method | {member: when}])
+        return (await known.judge(issuer.v20())).code
+
+    assert await code("2027-01-15T08:00:01Z") is None
+    assert await code("2027-01-15T08:00:00Z") == "KEY_NOT_AUTHORIZED"
+    assert await code("2020-01-01T00:00:00Z") == "KEY_NOT_AUTHORIZED"
+    for nonsense in ("soon", 5, None, {}):
+        assert await code(nonsense) == "KEY_NOT_AUTHORIZED"
+
+
+async def test_a_document_full_of_keys_does_not_hold_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = web("P-384")
+    many = [issuer.document()["verificationMethod"][0] | {"id": f"{WEB}#k{n}"} for n in range(50)]
+    known = bench(issuer, verificationMethod=many, assertionMethod=[each["id"] for each in many])
+    loop, threads = threading.get_ident(), []
+    plain = signatures.methods
+    monkeypatch.setattr(
+        signatures, "methods", lambda *a: threads.append(threading.get_ident()) or plain(*a)
+    )
+    fits = signatures._fits
+    monkeypatch.setattr(
+        signatures, "_fits", lambda *a: threads.append(threading.get_ident()) or fits(*a)
+    )
+    assert await known.code(forged(issuer.v11())) == "CRYPTOGRAPHIC_SECURITY_ERROR"
+    assert len(threads) == 51
+    assert loop not in threads
 
 
 async def test_keys_in_the_header_are_never_looked_at() -> None:
