@@ -31,7 +31,7 @@ from consumers.settle import Settler
 from consumers.upkeep import keep_up
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
-from streams.claims import Claim, Claims, Ending
+from streams.claims import Claim, Claims, Ending, waited_ms
 from streams.errors import CredstreamError, Full, LayoutTooNew
 
 TWO_WAVES = 16
@@ -158,7 +158,7 @@ class Worker:
 
     def _start(self, claims: list[Claim]) -> None:
         if claims and self.hooks.wanted(Taken):
-            self.hooks.emit(Taken([claim.waited_ms for claim in claims]))
+            self.hooks.emit(Taken(waited_ms(claims)))
         for claim in claims:
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context)

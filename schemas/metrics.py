@@ -6,6 +6,7 @@ Labels are bounded: no job, organization or URL is ever a label. Beside these a 
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -259,6 +260,12 @@ class Spread:
     def add(self, value_s: float) -> None:
         self.counts[bisect_left(self.bounds_s, value_s)] += 1
         self.sum_s += value_s
+
+    def add_all_ms(self, values_ms: Sequence[int]) -> None:
+        """As `add`, for many milliseconds."""
+        for value, count in Counter(values_ms).items():
+            self.counts[bisect_left(self.bounds_s, value / 1000)] += count
+        self.sum_s += sum(values_ms) / 1000
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Bounds as Prometheus writes them, with how many values lie up to each."""

@@ -45,12 +45,6 @@ class Claim:
         return place(self.lane, self.entry)
 
     @property
-    def waited_ms(self) -> int:
-        """From when the job became waiting, which its entry tells, to the claim."""
-        # A clock of Redis that was set back lets an entry come from the future.
-        return max(0, self.job.claimed_ms - int(self.entry[: self.entry.index(b"-")]))
-
-    @property
     def origin(self) -> str:
         return f"{self.lane.decode()}.{self.entry.decode()}"
 
@@ -76,6 +70,13 @@ class Ending:
     history: bytes = b"[]"
     delay_ms: int = 0
     charged: bool = True
+
+
+def waited_ms(claims: Sequence[Claim]) -> list[int]:
+    """Per claim, from when its job became waiting, which its entry tells, to the claim."""
+    waited = [claim.job.claimed_ms - int(claim.entry.split(b"-", 1)[0]) for claim in claims]
+    # A clock of Redis that was set back lets an entry come from the future.
+    return waited if min(waited, default=0) >= 0 else [max(0, value) for value in waited]
 
 
 class Claims(Notes):
