@@ -25,7 +25,7 @@ from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from gateway.shapes import Submission, envelope
-from gateway.submit import check_many, submit_many, trace_of
+from gateway.submit import Way, check_many, submit_many, trace_of
 from schemas.fields import Did, OrganizationId, UserId
 from schemas.job import JobView, State, Wire
 from schemas.queues import vc_verification
@@ -92,7 +92,7 @@ async def submit(request: web.Request) -> web.Response:
     there = known and record.stored
     if not there:
         trace = trace_of(request.headers.get("traceparent"))
-        await submit_many(listed, jobs, trace, place)
+        await submit_many(listed, jobs, Way(trace), place)
         await batch_stored(request.app[REDIS], record.id)
     shown = _shown(record) | {"deduplicated": there}
     location = {"Location": f"/batches/{record.id}"}

@@ -8,17 +8,29 @@ and 6 leave both open; RFC 7493 forbids them).
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
-from gateway.errors import BodyTooBig, EncodedBody, MalformedBody, NotJson, SlowBody
+from gateway import faults
+from gateway.errors import (
+    BodyTooBig,
+    EncodedBody,
+    InvalidRequest,
+    MalformedBody,
+    NotJson,
+    SlowBody,
+)
 from gateway.keys import SETTINGS
 
 DEPTH_MAX = 64
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 _INT_DIGITS_MAX = 20
+BODY = web.RequestKey("body", bytes)
+"""The bytes of a body that has been read."""
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Empty:
@@ -29,13 +41,18 @@ EMPTY: Final = Empty()
 """What `read_json` answers for a request without a body."""
 
 
+def refuse_encoding(request: web.Request) -> None:
+    """Raises EncodedBody for a compressed body: what it unpacks to has no bound (API-17)."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise EncodedBody("Send the body without Content-Encoding.")
+
+
 async def read_json(request: web.Request, *, bulk: bool = False) -> Any:
     """The document in the body, or `EMPTY`. `bulk`: it may be as long as an array.
 
     Raises SlowBody, BodyTooBig, NotJson, EncodedBody, MalformedBody.
     """
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise EncodedBody("Send the body without Content-Encoding.")
+    refuse_encoding(request)
     if not request.can_read_body:
         return EMPTY
     if request.content_type != "application/json":
@@ -46,7 +63,22 @@ async def read_json(request: web.Request, *, bulk: bool = False) -> Any:
             body = await _collect(request, bulk)
     except TimeoutError:
         raise SlowBody(f"The body must arrive within {timeout_s:g} seconds.") from None
+    request[BODY] = body
     return parse(body) if body else EMPTY
+
+
+async def read_model(request: web.Request, model: type[Model]) -> Model:
+    """The body as `model`; an empty body is an object without members.
+
+    Raises as `read_json`, and InvalidRequest, which says what does not fit."""
+    body = await read_json(request)
+    body = {} if body is EMPTY else body
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequest(
+            "Nothing was done; `errors` says what does not fit.", faults.of_model(error, body)
+        ) from None
 
 
 async def _collect(request: web.Request, bulk: bool) -> bytes:

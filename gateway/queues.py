@@ -1,125 +1,144 @@
-"""Whole queues: statistics, pages of jobs, pause, resume, clean."""
+"""Whole queues: which there are, statistics, pause, resume, clean, limits."""
 
 import asyncio
-import re
+from functools import cache
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel
 
-from gateway import faults
-from gateway.body import EMPTY, read_json
+from gateway.addressed import QUEUE, queue_of
+from gateway.body import read_model
+from gateway.caching import tagged
 from gateway.directory import Listed
-from gateway.errors import BadQuery, Fault, InvalidRequest
 from gateway.keys import DIRECTORY
 from gateway.principal import Scope
 from gateway.routes import Route
-from gateway.shapes import CleanRequest, envelope, stats
+from gateway.shapes import (
+    Cleaned,
+    CleanRequest,
+    LimiterModel,
+    Limits,
+    Paused,
+    QueueInfo,
+    QueueLimits,
+    Stats,
+    envelope,
+    stats,
+)
+from gateway.tenancy import deed
 from schemas.job import State
+from schemas.spec import Limiter
 
-PAGE_SPAN_MAX = 1_000
-PAGE_SPAN = 10
-"""The seed's example asks for 0..10, which are eleven jobs: both ends count."""
-_INDEX = re.compile(r"[0-9]{1,9}")
-_PARAMETERS = ("status", "start", "end")
+
+async def names(request: web.Request) -> web.Response:
+    """Every known queue and what may be submitted to it."""
+    known = await request.app[DIRECTORY].all()
+    rows = [
+        QueueInfo(
+            name=name,
+            description=one.spec.description if one.spec else "",
+            product=one.spec is not None,
+            payload=_payload_schema(one),
+        ).model_dump(by_alias=True)
+        for name, one in sorted(known.items())
+    ]
+    return tagged(request, envelope(rows))
+
+
+def _payload_schema(listed: Listed) -> dict[str, Any] | None:
+    model = listed.spec and listed.spec.payload
+    return _schema(model) if model else listed.schema
+
+
+@cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
 async def stats_of_all(request: web.Request) -> web.Response:
-    """GET /queue/stats: the counts of every known queue, by name."""
+    """The counts of every known queue, by name."""
     known = (await request.app[DIRECTORY].all()).values()
     counts = await asyncio.gather(*(listed.queue.counts() for listed in known))
     rows = [stats(one.name, count) for one, count in zip(known, counts, strict=True)]
-    return envelope(sorted(rows, key=lambda row: str(row["name"])))
+    return tagged(request, envelope(sorted(rows, key=lambda row: str(row["name"]))))
 
 
 async def stats_of_one(request: web.Request) -> web.Response:
-    """GET /queue/{name}/stats: the counts of one queue."""
-    listed = await _queue(request)
-    return envelope(stats(listed.name, await listed.queue.counts()))
-
-
-async def page(request: web.Request) -> web.Response:
-    """GET /queue/{name}/jobs?status=&start=&end=: jobs in one state, both ends included."""
-    listed = await _queue(request)
-    state, start, end = _span(request)
-    jobs = await listed.queue.page(state, start=start, end=end)
-    return envelope([job.model_dump(by_alias=True) for job in jobs])
+    """The counts of one queue."""
+    listed = await queue_of(request)
+    return tagged(request, envelope(stats(listed.name, await listed.queue.counts())))
 
 
 async def pause(request: web.Request) -> web.Response:
-    """POST /queue/{name}/pause: nothing new starts; what runs goes on."""
-    listed = await _queue(request)
-    await listed.queue.pause()
+    """Nothing new starts; what runs goes on."""
+    listed = await queue_of(request)
+    await listed.queue.pause(who=deed(request, "queue.pause", listed.name, None))
     return envelope({"name": listed.name, "paused": True})
 
 
 async def resume(request: web.Request) -> web.Response:
-    """POST /queue/{name}/resume: undoes pause."""
-    listed = await _queue(request)
-    await listed.queue.resume()
+    """Undo pause."""
+    listed = await queue_of(request)
+    await listed.queue.resume(who=deed(request, "queue.resume", listed.name, None))
     return envelope({"name": listed.name, "paused": False})
 
 
 async def clean(request: web.Request) -> web.Response:
-    """POST /queue/{name}/clean: removes ended jobs, completed ones unless told otherwise."""
-    listed = await _queue(request)
-    body = await read_json(request)
-    wanted = _clean_request({} if body is EMPTY else body)
-    removed = await listed.queue.clean(grace_ms=wanted.grace, state=State(wanted.status))
+    """Remove ended jobs, completed ones unless told otherwise."""
+    listed = await queue_of(request)
+    wanted = await read_model(request, CleanRequest)
+    who = deed(request, "queue.clean", listed.name, None, wanted.model_dump(mode="json"))
+    removed = await listed.queue.clean(wanted.grace, State(wanted.status), who=who)
     return envelope({"removed": removed})
 
 
-async def _queue(request: web.Request) -> Listed:
-    return await request.app[DIRECTORY].find(request.match_info["name"])
+async def limits(request: web.Request) -> web.Response:
+    """Starts per time and jobs at once, over all workers of the queue."""
+    listed = await queue_of(request)
+    counts = await listed.queue.counts()
+    limiter = LimiterModel.of(counts.limiter)
+    found = QueueLimits(name=listed.name, limiter=limiter, concurrency=counts.concurrency)
+    return tagged(request, envelope(found.model_dump(by_alias=True)))
 
 
-def _clean_request(body: Any) -> CleanRequest:
-    try:
-        return CleanRequest.model_validate(body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest(
-            "Nothing was removed; `errors` says what does not fit.", found
-        ) from None
+async def set_limits(request: web.Request) -> web.Response:
+    """Replace the limits of the queue; null lifts one.
 
-
-def _span(request: web.Request) -> tuple[State, int, int]:
-    """The page asked for. Raises BadQuery."""
-    query = request.query
-    for name in query:
-        if name not in _PARAMETERS or len(query.getall(name)) > 1:
-            known = ", ".join(_PARAMETERS)
-            raise _bad(name, f"The parameters are {known}, each at most once.")
-    status = query.get("status", State.WAITING)
-    if status not in tuple(State):
-        raise _bad("status", f"status must be one of {', '.join(State)}.")
-    start = _index(query.get("start", "0"), "start")
-    to_the_end = query.get("end") == "-1"
-    span = PAGE_SPAN_MAX if to_the_end else PAGE_SPAN
-    end = start + span if to_the_end else _index(query.get("end", str(start + span)), "end")
-    if not 0 <= end - start <= PAGE_SPAN_MAX:
-        raise _bad("end", f"end must lie between start and start + {PAGE_SPAN_MAX}.")
-    return State(status), start, end
-
-
-def _index(text: str, name: str) -> int:
-    if not _INDEX.fullmatch(text):
-        hint = " (or -1: to the end)" if name == "end" else ""
-        raise _bad(name, f"{name} must be a number of jobs from 0{hint}.")
-    return int(text)
-
-
-def _bad(name: str, detail: str) -> BadQuery:
-    return BadQuery(detail, [Fault(faults.pointer([name]), detail)])
+    A worker whose code brings limits of its own sets those when it starts."""
+    listed = await queue_of(request)
+    wanted = await read_model(request, Limits)
+    one = wanted.limiter
+    limiter = Limiter(one.max, one.duration) if one else None
+    said = wanted.model_dump(by_alias=True)
+    who = deed(request, "queue.limits", listed.name, None, said)
+    await listed.queue.set_limits(limiter, wanted.concurrency, who=who)
+    return envelope({"name": listed.name, **said})
 
 
 ROUTES = (
-    Route("GET", "/queue/stats", stats_of_all, Scope.READ),
-    Route("GET", "/queue/{name}/stats", stats_of_one, Scope.READ),
-    Route("GET", "/queue/{name}/jobs", page, Scope.READ),
-    Route("POST", "/queue/{name}/pause", pause, Scope.OPERATE, platform_only=True),
-    Route("POST", "/queue/{name}/resume", resume, Scope.OPERATE, platform_only=True),
+    Route("GET", "/queue", names, Scope.READ, answer=list[QueueInfo]),
+    Route("GET", "/queue/stats", stats_of_all, Scope.READ, answer=list[Stats]),
+    Route("GET", QUEUE + "/stats", stats_of_one, Scope.READ, answer=Stats),
+    Route("POST", QUEUE + "/pause", pause, Scope.OPERATE, platform_only=True, answer=Paused),
+    Route("POST", QUEUE + "/resume", resume, Scope.OPERATE, platform_only=True, answer=Paused),
     Route(
-        "POST", "/queue/{name}/clean", clean, Scope.OPERATE, platform_only=True, body=CleanRequest
+        "POST",
+        QUEUE + "/clean",
+        clean,
+        Scope.OPERATE,
+        platform_only=True,
+        body=CleanRequest,
+        answer=Cleaned,
+    ),
+    Route("GET", QUEUE + "/limits", limits, Scope.READ, answer=QueueLimits),
+    Route(
+        "PUT",
+        QUEUE + "/limits",
+        set_limits,
+        Scope.OPERATE,
+        platform_only=True,
+        body=Limits,
+        answer=QueueLimits,
     ),
 )

@@ -4,7 +4,7 @@ Every module that answers requests ends with its `ROUTES`; `gateway/app.py` join
 of permissions and the API description are made from this table and nothing else.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter, which may be absent and may occur once."""
+
+    name: str
+    schema: Mapping[str, Any]
+    """JSON Schema."""
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the API. The first line of the handler's docstring describes it."""
+    """One row of the API. The first line of the handler's docstring describes it, without its own
+    method and path if it begins with those."""
 
     method: str
     path: str
@@ -31,6 +42,12 @@ class Route:
     """What the answer's JSON is, inside the envelope; None: any."""
     statuses: tuple[int, ...] = (200,)
     """The statuses of success."""
+    query: tuple[Parameter, ...] = ()
+    """Every query parameter there is; other ones are refused, or ignored."""
+    paged: bool = False
+    """The envelope says in `next` where the next page begins."""
+    media_type: str | None = None
+    """What the answer is when it is not the envelope: the media type of the bare answer."""
 
     def definition(self) -> web.RouteDef:
         """The same, for aiohttp."""

@@ -5,18 +5,22 @@ once. Only when something does not fit is everything looked at again, to name ev
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from gateway import faults
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidJob, Kind, Refusal
+from gateway.errors import Fault, InvalidJob, Kind, OtherOrganization, Refusal
+from gateway.idempotency import Reused
 from gateway.shapes import Submission, receipt
 from schemas import JobOptions
 from schemas.spec import PAYLOAD_TOO_LARGE
-from streams import NewJob
+from streams import Added, NewJob
+from streams.errors import KeyReused
+from streams.once import OnceKey
 
 FAULTS_PER_JOB_MAX = 10
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -29,34 +33,69 @@ class JobTooBig(Refusal):
     kind = Kind(413, "payload_too_large", "The job is too large")
 
 
-async def submit_one(listed: Listed, value: Any, trace: str | None = None) -> dict[str, Any]:
-    """Queue one job, as part of `trace`; its receipt. Raises InvalidJob, and as the engine does."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How jobs come in, beside what they are."""
+
+    trace: str | None = None
+    """The W3C trace context they are part of."""
+    organization_id: str | None = None
+    """The tenant who submits them, and whom they must name; None: the platform."""
+    key: OnceKey | None = None
+    """What makes a second submission the same as the first."""
+
+
+PLATFORM = Way()
+
+
+async def submit_one(
+    listed: Listed, value: Any, way: Way = PLATFORM
+) -> tuple[dict[str, Any], bool]:
+    """Queue one job; its receipt, and whether that is a repeated one.
+
+    Raises InvalidJob, OtherOrganization, Reused, and as the engine does."""
     try:
         job = Submission.model_validate(value)
-        _check(listed, [job])
-        name = job.name or listed.name
-        added = await listed.together.add(NewJob(name, job.data, _traced(job.options, trace)))
+        _check(listed, [job], way)
+        new = NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
+        if way.key is None:
+            added, replayed = await listed.together.add(new), False
+        else:
+            (added,), replayed = await _once(listed, [new], way.key)
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, faults_of(listed, value)) from None
-    return receipt(listed.name, name, added)
+    return receipt(listed.name, new.name, added), replayed
 
 
 async def submit_many(
-    listed: Listed, values: list[Any], trace: str | None = None, place: faults.Path = ()
-) -> list[dict[str, Any]]:
-    """Queue all jobs or none; receipts in the order of `values`, which lie at `place` in the body.
+    listed: Listed, values: list[Any], way: Way = PLATFORM, place: faults.Path = ()
+) -> tuple[list[dict[str, Any]], bool]:
+    """Queue all jobs or none; receipts in the order of `values`, which lie at `place` in the body,
+    and whether they are repeated ones.
 
     Raises as `submit_one`."""
     try:
         jobs = _SUBMISSIONS.validate_python(values)
-        _check(listed, jobs)
+        _check(listed, jobs, way)
         new = [
-            NewJob(job.name or listed.name, job.data, _traced(job.options, trace)) for job in jobs
+            NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
+            for job in jobs
         ]
-        added = await listed.queue.add_many(new)
+        if way.key is None:
+            added, replayed = await listed.queue.add_many(new), False
+        else:
+            added, replayed = await _once(listed, new, way.key)
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, _all_faults(listed, values, place)) from None
-    return [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
+    receipts = [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
+    return receipts, replayed
+
+
+async def _once(listed: Listed, jobs: list[NewJob], key: OnceKey) -> tuple[list[Added], bool]:
+    try:
+        return await listed.queue.add_once(jobs, key)
+    except KeyReused:
+        raise Reused("Another body was sent with this Idempotency-Key; take a new one.") from None
 
 
 def check_many(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
@@ -111,8 +150,11 @@ def _payload_faults(listed: Listed, data: dict[str, Any], place: faults.Path) ->
     return faults.of_schema(listed.mismatches(data), place)
 
 
-def _check(listed: Listed, jobs: Iterable[Submission]) -> None:
-    """The JSON Schema that a queue's workers registered, which only the gateway knows."""
+def _check(listed: Listed, jobs: Sequence[Submission], way: Way) -> None:
+    """What only the gateway knows: who submits, and the JSON Schema that workers registered."""
+    own = way.organization_id
+    if own is not None and any(job.data.get("organizationId") != own for job in jobs):
+        raise OtherOrganization("Every job must name your organization (data.organizationId).")
     if listed.checker is not None and any(listed.mismatches(job.data) for job in jobs):
         raise InvalidJob("")
 

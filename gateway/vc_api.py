@@ -21,7 +21,7 @@ from gateway.errors import TYPE_PREFIX, Fault, InvalidJob, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.routes import Route
-from gateway.submit import JobTooBig, submit_one, trace_of
+from gateway.submit import JobTooBig, Way, submit_one, trace_of
 from gateway.tenancy import organization_of
 from gateway.waiting import READER, WAIT_MAX_S, outcome
 from schemas.job import JobPriority, JobView, State
@@ -178,7 +178,9 @@ async def _run(request: web.Request, name: str, data: Json) -> JobView:
     with request.app[READER].follow(name) as tape:
         place = await tape.now()
         try:
-            receipt = await submit_one(listed, {"data": data, "options": options}, trace)
+            receipt, _ = await submit_one(
+                listed, {"data": data, "options": options}, Way(trace)
+            )
         except (InvalidJob, JobTooBig) as error:
             found = [Fault(one.pointer.removeprefix("/data"), one.detail) for one in error.faults]
             raise BadRequest("`errors` says what does not fit.", found) from None

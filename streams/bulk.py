@@ -7,7 +7,7 @@ from typing import Any
 
 from streams.connection import Lost
 from streams.scripts import SCRIPTS, Command
-from streams.store import Store
+from streams.store import Store, enter
 
 WRITE_JOBS = 100
 """Scripts that go in one write: other clients wait for no more than these."""
@@ -63,6 +63,8 @@ async def act(
     May be repeated: what is done is then told by its state. `who` (`streams.audit.Deed`) is
     recorded once, beside the first effect. Raises Unavailable: any part may have been done."""
     await store.ready()
+    if who:
+        await enter(store.redis, store.keys)
     words: list[str] = []
     for at in range(0, len(ids), WRITE_JOBS):
         part = ids[at : at + WRITE_JOBS]

@@ -59,8 +59,13 @@ class Hands:
         claimed, _ = await self._claims.claim(await self._claims.link(), count)
         return claimed.claims
 
+    async def retry(self, claim: Claim, delay_ms: int) -> None:
+        """An attempt has failed, and the next one is due later."""
+        ending = Ending(claim, "retry", history=b"[]", delay_ms=delay_ms)
+        await self._claims.send([command for command, _ in self._claims.settle([ending])])
+
     async def end(self, claims: list[Claim], kind: str, text: bytes) -> None:
-        """`complete` with a result, `fail` with a history."""
+        """`complete` with a result, `fail` with a history, `release`."""
         complete = kind == "complete"
         endings = [
             Ending(claim, kind, result=text) if complete else Ending(claim, kind, history=text)

@@ -1,0 +1,96 @@
+"""Jobs as lines (`application/x-ndjson`): as many as there are, in bounded memory (API-7).
+
+Each line is a job of its own: one that does not fit does not stop the others. For each there is one
+line in the answer, in order, as soon as it is queued.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+from aiohttp import web
+
+from gateway.body import parse, refuse_encoding
+from gateway.directory import Listed
+from gateway.errors import BodyTooBig, Refusal, SlowBody, tell
+from gateway.headers import stamp
+from gateway.idempotency import HEADER, BadKey
+from gateway.keys import REQUEST_ID, SETTINGS
+from gateway.submit import Way, submit_one
+from streams.errors import CredstreamError
+
+MEDIA_TYPE = "application/x-ndjson"
+
+
+async def answer(request: web.Request, listed: Listed, way: Way) -> web.StreamResponse:
+    """Queue every line; stream what became of each.
+
+    A line is `{"success": true, "data": receipt}` or a problem. Once the first of them is sent,
+    what ends the request early can only be told by its last line. Raises what stops it before."""
+    refuse_encoding(request)
+    if HEADER in request.headers:
+        raise BadKey("Lines are not remembered under a key; give each job an id (options.jobId).")
+    response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
+    stamp(response, request[REQUEST_ID])
+    timeout_s = request.app[SETTINGS].body_timeout_s
+    try:
+        async for lines in _groups(request, timeout_s):
+            found = await asyncio.gather(*(_queue(request, listed, line, way) for line in lines))
+            await _send(request, response, found, timeout_s)
+    except Refusal as error:
+        if not response.prepared:
+            raise
+        await _send(request, response, [_told(request, error)], timeout_s)
+        response.force_close()
+    if not response.prepared:
+        await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, lines: list[bytes], timeout_s: float
+) -> None:
+    if not response.prepared:
+        await response.prepare(request)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await response.write(b"".join(line + b"\n" for line in lines))
+    except TimeoutError:
+        raise ConnectionResetError("the client does not read what became of its lines") from None
+
+
+async def _queue(request: web.Request, listed: Listed, line: bytes, way: Way) -> bytes:
+    try:
+        receipt, _ = await submit_one(listed, parse(line), way)
+    except (Refusal, CredstreamError) as error:
+        return _told(request, error)
+    return orjson.dumps({"success": True, "data": receipt})
+
+
+def _told(request: web.Request, error: BaseException) -> bytes:
+    body = tell(request, error, request[REQUEST_ID]).body
+    return body if isinstance(body, bytes) else b""
+
+
+async def _groups(request: web.Request, timeout_s: float) -> AsyncIterator[list[bytes]]:
+    """The lines of the body that are not empty, as they come: those of one read together, which
+    aiohttp keeps small. Raises SlowBody, BodyTooBig."""
+    limit = request.app[SETTINGS].body_limit_bytes
+    rest = b""
+    while not request.content.at_eof():
+        *whole, rest = (rest + await _read(request, timeout_s)).split(b"\n")
+        if any(len(line) > limit for line in (*whole, rest)):
+            raise BodyTooBig(f"A line may be {limit} bytes long.")
+        if lines := [line for line in whole if line.strip()]:
+            yield lines
+    if rest.strip():
+        yield [rest]
+
+
+async def _read(request: web.Request, timeout_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.content.readany()
+    except TimeoutError:
+        raise SlowBody(f"Nothing came for {timeout_s:g} seconds.") from None

@@ -1,0 +1,125 @@
+"""Which jobs a bulk request is about: named one by one, or described."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from gateway.directory import Listed
+from gateway.errors import Fault, InvalidRequest
+from gateway.listing import packed, unpacked
+from gateway.principal import Principal
+from gateway.shapes import JobName
+from schemas.fields import OrganizationId
+from schemas.job import Integer, JobId, State, Wire
+from streams.outcomes import owners
+from streams.search import Wanted, search
+
+IDS_MAX = 1_000
+SCAN_JOBS = 5_000
+"""Jobs one call looks at."""
+SAMPLE = 10
+Moment = Annotated[Integer, Field(ge=0, le=9_999_999_999_999)]
+ErrorText = Annotated[str, StringConstraints(min_length=1, max_length=256, strict=True)]
+
+
+class Filter(Wire):
+    """A description of jobs in one state; what is absent does not matter."""
+
+    status: State
+    name: JobName | None = None
+    error: ErrorText | None = None
+    """Occurs in the last error's message, or is its code. Upper and lower case are the same."""
+    organization_id: OrganizationId | None = None
+    since: Moment | None = None
+    """Epoch ms, included: when an ended job ended, when another one was added."""
+    until: Moment | None = None
+    """As `since`, not included."""
+
+    def wanted(self, principal: Principal) -> Wanted:
+        """The same for the engine; a tenant's own jobs at most."""
+        return Wanted(
+            self.status,
+            self.name,
+            self.error,
+            self.organization_id if principal.is_platform else principal.organization_id,
+            self.since,
+            self.until,
+        )
+
+
+class Selection(Wire):
+    """Jobs by their ids, or by a filter: one of the two."""
+
+    ids: Annotated[list[JobId], Field(min_length=1, max_length=IDS_MAX)] | None = None
+    filter: Filter | None = None
+    limit: Annotated[Integer, Field(ge=1, le=IDS_MAX)] = IDS_MAX
+    """With a filter: how many jobs at most."""
+    before: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """With a filter: the `next` of the call before."""
+    dry_run: bool = False
+    """Only say what it would be about."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.ids is None) == (self.filter is None):
+            raise ValueError("needs either ids or filter")
+        return self
+
+
+class BulkOutcome(Wire):
+    """What became of many jobs."""
+
+    action: Literal["retry", "remove", "cancel", "promote"]
+    dry_run: bool
+    matched: int
+    """Jobs the request was about in this call."""
+    done: int
+    skipped: dict[str, int]
+    """How many were left alone, by reason: `missing`, `looping`, or the state that forbids it."""
+    scanned: int
+    """Jobs that were looked at to find them."""
+    sample: list[str]
+    """The first ids."""
+    next: str | None
+    """Send the request again with this as `before`; null: that was all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a selection comes to."""
+
+    ids: list[str]
+    cursor: str | None = None
+    scanned: int = 0
+    foreign: int = 0
+    """Ids of others' jobs, which are as good as missing."""
+
+
+async def choose(listed: Listed, selection: Selection, principal: Principal) -> Chosen:
+    """The ids. Raises InvalidRequest for a `before` that is none."""
+    if selection.ids is not None:
+        ids = list(dict.fromkeys(selection.ids))
+        if principal.is_platform:
+            return Chosen(ids, scanned=len(ids))
+        whose = await owners(listed.queue.store, ids)
+        own = [i for i, owner in zip(ids, whose, strict=True) if principal.may_see(owner)]
+        return Chosen(own, scanned=len(ids), foreign=len(ids) - len(own))
+    described = selection.filter
+    if described is None:  # the model allows it never
+        return Chosen([])
+    cursor: str | None = ""
+    if selection.before is not None:
+        cursor = unpacked(described.status, selection.before)
+    if cursor is None:
+        fault = Fault("/before", f"is not the next of a call about {described.status} jobs")
+        raise InvalidRequest("Nothing was done; `errors` says what does not fit.", [fault])
+    found = await search(
+        listed.queue,
+        described.wanted(principal),
+        cursor,
+        most=selection.limit,
+        scan_most=SCAN_JOBS,
+    )
+    ids = [job.id for job in found.jobs]
+    return Chosen(ids, packed(described.status, found.cursor), found.scanned)

@@ -1,0 +1,155 @@
+"""Why a job has not started: in words for people, in fields for programs."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Literal
+
+from aiohttp import web
+
+from gateway.addressed import JOB, job_of
+from gateway.principal import Scope
+from gateway.routes import Route
+from gateway.shapes import LimiterModel, envelope
+from schemas.job import State, Wire
+from streams.why import Standing, standing
+
+Code = Literal[
+    "paused",
+    "no_workers",
+    "rate_limited",
+    "concurrency",
+    "delayed",
+    "backoff",
+    "jobs_ahead",
+    "workers_busy",
+    "next",
+    "running",
+    "ended",
+]
+
+
+class Reason(Wire):
+    """One thing that stands between the job and its start, or why nothing does."""
+
+    code: Code
+    detail: str
+
+
+class Why(Wire):
+    """Where a job stands. Times are epoch ms by the clock of Redis."""
+
+    id: str
+    queue: str
+    state: State
+    summary: str
+    """The reasons as a text."""
+    reasons: list[Reason]
+    """What weighs most comes first."""
+    ahead: int | None
+    """Jobs that will start before it; null unless it waits."""
+    ahead_exact: bool | None
+    """False: there are at least `ahead`."""
+    paused: bool
+    workers: int
+    """Alive now."""
+    slots: int
+    """Jobs they can run at once."""
+    active: int
+    concurrency: int | None
+    limiter: LimiterModel | None
+    limited_until: int | None
+    delayed_until: int | None
+    rate_per_second: float | None
+    """How fast jobs of the queue have been ending lately; null: too few have."""
+    estimated_start: int | None
+    """Null: that cannot be said, or it has started."""
+
+
+async def why(request: web.Request) -> web.Response:
+    """Why the job has not started, and when it probably will."""
+    listed, job_id = await job_of(request)
+    stands = await standing(listed.queue.store, job_id)
+    reasons = list(_reasons(stands))
+    waits = stands.state is State.WAITING
+    told = Why(
+        id=job_id,
+        queue=listed.name,
+        state=stands.state,
+        summary=" ".join(reason.detail for reason in reasons),
+        reasons=reasons,
+        ahead=stands.ahead if waits else None,
+        ahead_exact=stands.ahead_exact if waits else None,
+        paused=stands.paused,
+        workers=len(stands.workers),
+        slots=stands.slots,
+        active=stands.active,
+        concurrency=stands.concurrency,
+        limiter=LimiterModel.of(stands.limiter),
+        limited_until=stands.limited_until_ms,
+        delayed_until=stands.due_ms,
+        rate_per_second=stands.rate_per_s and round(stands.rate_per_s, 3),
+        estimated_start=stands.start_ms(),
+    )
+    return envelope(told.model_dump(by_alias=True))
+
+
+def _reasons(stands: Standing) -> Iterator[Reason]:
+    """In the order in which a worker that asks for a job meets them."""
+    if stands.state is State.ACTIVE:
+        yield Reason(code="running", detail=f"It runs on the worker {stands.worker}.")
+        return
+    if stands.state in (State.COMPLETED, State.FAILED):
+        yield Reason(code="ended", detail=f"It has ended: it is {stands.state}.")
+        return
+    held_up = list(_of_the_queue(stands))
+    yield from held_up
+    if stands.state is State.DELAYED:
+        yield _of_the_clock(stands)
+    elif stands.ahead:
+        least = "" if stands.ahead_exact else "at least "
+        jobs = "1 job starts" if stands.ahead == 1 else f"{stands.ahead} jobs start"
+        yield Reason(code="jobs_ahead", detail=f"{least}{jobs} before it.".capitalize())
+    elif not held_up:
+        yield Reason(code="next", detail="It is the next to start; nothing holds it up.")
+
+
+def _of_the_queue(stands: Standing) -> Iterator[Reason]:
+    if stands.paused:
+        yield Reason(code="paused", detail="The queue is paused: nothing starts until it resumes.")
+    if not stands.workers:
+        yield Reason(code="no_workers", detail="No worker of this queue is alive.")
+    if stands.limited_until_ms is not None and stands.limiter is not None:
+        limit = f"{stands.limiter.max} starts in {stands.limiter.duration} ms"
+        until = _moment(stands.limited_until_ms)
+        yield Reason(
+            code="rate_limited",
+            detail=f"The rate limit ({limit}) lets nothing start before {until}.",
+        )
+    if stands.concurrency is not None and stands.active >= stands.concurrency:
+        yield Reason(
+            code="concurrency",
+            detail=f"{stands.active} jobs run, and the queue may run {stands.concurrency} at once.",
+        )
+    elif stands.workers and stands.active >= stands.slots and stands.state is State.WAITING:
+        yield Reason(
+            code="workers_busy",
+            detail=f"All {stands.slots} slots of the workers are taken.",
+        )
+
+
+def _of_the_clock(stands: Standing) -> Reason:
+    due_ms = stands.due_ms or 0
+    due = f"due {_moment(due_ms)}" if due_ms > stands.now_ms else "due now"
+    if stands.header.started:
+        made = stands.header.made
+        detail = f"It waits to be tried again after {made} failed attempts; {due}."
+        return Reason(code="backoff", detail=detail)
+    return Reason(code="delayed", detail=f"It was submitted with a delay; {due}.")
+
+
+def _moment(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+ROUTES = (Route("GET", JOB + "/why", why, Scope.READ, answer=Why),)

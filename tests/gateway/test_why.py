@@ -1,0 +1,208 @@
+"""Why a job waits: each reason, in words and in fields."""
+
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from schemas.job import JobOptions
+from schemas.spec import Limiter
+from streams import NewJob, Queue
+from streams.claims import Claims
+from streams.why import rate
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def why(http: ClientSession) -> Any:
+    async def asking(job_id: str) -> dict[str, Any]:
+        async with http.get(f"/queue/vc-issuance/job/{job_id}/why") as response:
+            answer = await response.json(content_type=None)
+            assert response.status == 200, answer
+        found: dict[str, Any] = answer["data"]
+        assert found["summary"] == " ".join(reason["detail"] for reason in found["reasons"])
+        return found
+
+    return asking
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in answer["reasons"]]
+
+
+@pytest.fixture
+def worker(queue: Queue) -> Claims:
+    return Claims(queue.spec, queue.redis, "w-1")
+
+
+async def alive(worker: Claims, slots: int = 5) -> None:
+    await worker.heartbeat({"slots": slots, "running": {}, "host": "here"})
+
+
+@pytest.fixture
+async def one(queue: Queue, issuance: dict[str, Any]) -> str:
+    return (await queue.add("issue", issuance, job_id="one")).id
+
+
+async def test_no_worker(why: Any, one: str) -> None:
+    answer = await why(one)
+    assert codes(answer) == ["no_workers"]
+    assert (answer["workers"], answer["estimatedStart"], answer["ahead"]) == (0, None, 0)
+
+
+async def test_a_worker_that_fell_silent_is_none(why: Any, one: str, raw: Any) -> None:
+    raw.hset("cs:{vc-issuance}:workers", "old", b'1:{"slots":5,"running":{}}')
+    assert codes(await why(one)) == ["no_workers"]
+
+
+async def test_the_next(why: Any, worker: Claims, one: str) -> None:
+    await alive(worker)
+    answer = await why(one)
+    assert codes(answer) == ["next"]
+    assert (answer["workers"], answer["slots"]) == (1, 5)
+    assert answer["estimatedStart"] is not None
+
+
+async def test_paused(why: Any, queue: Queue, worker: Claims, one: str) -> None:
+    await alive(worker)
+    await queue.pause()
+    answer = await why(one)
+    assert codes(answer) == ["paused"]
+    assert (answer["paused"], answer["estimatedStart"]) == (True, None)
+
+
+async def test_jobs_ahead_are_counted_over_all_lanes(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker)
+    await queue.add("issue", issuance, job_id="back", priority=10)
+    await hands.end(await hands.take(1), "release", b"")
+    for priority in (0, 0, 5, 7):
+        await queue.add("issue", issuance, priority=priority)
+    await queue.add("issue", issuance, job_id="last", priority=7)
+    await queue.add("issue", issuance, job_id="behind", priority=7)
+    answer = await why("last")
+    assert codes(answer) == ["jobs_ahead"]
+    assert (answer["ahead"], answer["aheadExact"]) == (5, True)
+    assert "5 jobs start before it" in answer["summary"]
+    assert (await why("back"))["ahead"] == 0
+
+
+@pytest.mark.parametrize(("at", "ahead", "exact"), [(200, 200, True), (750, 750, True)])
+async def test_a_long_lane_is_counted_from_the_nearer_end(
+    why: Any, queue: Queue, issuance: dict[str, Any], at: int, ahead: int, exact: bool
+) -> None:
+    added = await queue.add_many([NewJob("issue", issuance)] * 900)
+    answer = await why(added[at].id)
+    assert (answer["ahead"], answer["aheadExact"]) == (ahead, exact)
+
+
+async def test_the_middle_of_a_long_lane_is_told_by_a_bound(
+    why: Any, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    added = await queue.add_many([NewJob("issue", issuance)] * 900)
+    answer = await why(added[450].id)
+    assert (answer["ahead"], answer["aheadExact"]) == (250, False)
+    assert "At least 250 jobs" in answer["summary"]
+
+
+async def test_rate_limited(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker)
+    await queue.set_limits(Limiter(2, HOUR_MS))
+    await queue.add_many([NewJob("issue", issuance)] * 2)
+    await hands.end(await hands.take(5), "complete", b"1")
+    await queue.add("issue", issuance, job_id="one")
+    answer = await why("one")
+    assert codes(answer) == ["rate_limited"]
+    assert answer["limiter"] == {"max": 2, "duration": HOUR_MS}
+    assert answer["estimatedStart"] == answer["limitedUntil"] > HOUR_MS
+
+
+async def test_the_concurrency_cap(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker)
+    await queue.set_limits(None, 1)
+    await queue.add("issue", issuance)
+    assert len(await hands.take(5)) == 1
+    await queue.add("issue", issuance, job_id="one")
+    answer = await why("one")
+    assert codes(answer) == ["concurrency"]
+    assert (answer["concurrency"], answer["active"]) == (1, 1)
+
+
+async def test_busy_workers(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker, slots=1)
+    await queue.add("issue", issuance)
+    assert len(await hands.take(1)) == 1
+    await queue.add("issue", issuance, job_id="one")
+    answer = await why("one")
+    assert codes(answer) == ["workers_busy"]
+    assert answer["estimatedStart"] is None  # nothing has ended yet: nobody can tell
+
+
+async def test_delayed(why: Any, queue: Queue, worker: Claims, issuance: dict[str, Any]) -> None:
+    await alive(worker)
+    await queue.add("issue", issuance, job_id="one", delay=HOUR_MS)
+    answer = await why("one")
+    assert codes(answer) == ["delayed"]
+    assert answer["estimatedStart"] == answer["delayedUntil"]
+    assert answer["ahead"] is None
+
+
+async def test_backoff(why: Any, queue: Queue, worker: Claims, hands: Any, one: str) -> None:
+    await alive(worker)
+    (claim,) = await hands.take(1)
+    await hands.retry(claim, HOUR_MS)
+    answer = await why(one)
+    assert codes(answer) == ["backoff"]
+    assert "1 failed attempts" in answer["summary"]
+
+
+async def test_running_and_ended(why: Any, hands: Any, one: str) -> None:
+    claims = await hands.take(1)
+    answer = await why(one)
+    assert (codes(answer), answer["state"]) == (["running"], "active")
+    assert "hands" in answer["summary"]
+    await hands.end(claims, "complete", b"1")
+    answer = await why(one)
+    assert (codes(answer), answer["state"]) == (["ended"], "completed")
+
+
+async def test_several_reasons_at_once(why: Any, queue: Queue, issuance: dict[str, Any]) -> None:
+    await queue.add("issue", issuance)
+    await queue.add("issue", issuance, job_id="one")
+    await queue.pause()
+    assert codes(await why("one")) == ["paused", "no_workers", "jobs_ahead"]
+
+
+async def test_the_estimate_follows_the_rate(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker, slots=1)
+    await queue.add_many([NewJob("issue", issuance, JobOptions(remove_on_complete=True))] * 2)
+    await queue.add_many([NewJob("issue", issuance)] * 2)
+    await hands.end(await hands.take(4), "complete", b"1")
+    await queue.add_many([NewJob("issue", issuance)] * 3)
+    assert len(await hands.take(1)) == 1
+    await queue.add("issue", issuance, job_id="one")
+    answer = await why("one")
+    assert answer["ratePerSecond"] > 0
+    assert answer["estimatedStart"] is not None
+
+
+def test_the_rate_counts_recent_endings_until_now() -> None:
+    assert rate([1, 2], 1_000) is None
+    assert rate([0, 1_000, 2_000, 3_000], 4_000) == 1.0
+    assert rate([0, 1_000, 2_000, 3_000], 8_000) == 0.5
+    assert rate([0, 1, 2], 10_000_000) is None
+
+
+async def test_no_such_job(http: ClientSession) -> None:
+    async with http.get("/queue/vc-issuance/job/nobody/why") as response:
+        assert response.status == 404
