@@ -23,7 +23,7 @@ REQUIRED = {
     },
     VcVerification: {"vcJwt", "organizationId", "userId"},
     Webhook: {"url", "method", "payload", "event", "organizationId"},
-    Email: {"to", "subject", "template", "context", "organizationId"},
+    Email: {"to", "template", "context", "organizationId"},
     DidOperation: {"operation", "didMethod", "organizationId", "userId"},
 }  # fmt: skip
 OPTIONAL: dict[type[BaseModel], set[str]] = {
