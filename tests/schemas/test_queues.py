@@ -34,6 +34,9 @@ OPTIONAL: dict[type[BaseModel], set[str]] = {
     VcVerification: {"audience", "expect", "nonce"},
     DidOperation: {"did"},
     Webhook: {"timeoutMs", "retryOn4xx"},
+    Email: {
+        "replyTo", "cc", "sendAt", "metadata", "tags", "onAmbiguous", "unsubscribe",
+    },
 }  # fmt: skip
 """Members that the published payloads do not show."""
 
