@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -30,7 +31,7 @@ from redis.exceptions import (
 from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
 from streams.scripts import BY_SHA, Command
-from streams.settings import Address, RedisSettings, address
+from streams.settings import RedisSettings, address
 from streams.tally import Tally
 
 NOT_NOW = (
@@ -209,13 +210,10 @@ class Redis:
     async def _from_sentinel(self) -> AbstractConnection:
         """A connection to whom a sentinel names as primary, asked at every connect."""
         if self._sentinel is None:
-            auth = self.settings.sentinel_password
-            sentinel_kwargs = self._kwargs(cluster=True) | {
-                "username": self.settings.sentinel_username,
-                "password": auth.get_secret_value() if auth else None,
-                "credential_provider": None,
-                "ssl": self.address.tls,
-            }
+            # The sentinels' own users are not those of the servers they watch.
+            its = self.settings
+            login = _login(its.sentinel_password_file, its.sentinel_username, its.sentinel_password)
+            sentinel_kwargs = self._kwargs(cluster=True) | login | {"ssl": self.address.tls}
             self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
                 self.address.hosts, sentinel_kwargs=sentinel_kwargs
             )
@@ -237,10 +235,8 @@ class Redis:
         }
         if not cluster:
             kwargs["db"] = where.db
-        if settings.password_file is not None:
-            kwargs["credential_provider"] = _PasswordFile(settings, where)
-        else:
-            kwargs |= {"username": where.username, "password": where.password}
+        user = where.username or settings.username
+        kwargs |= _login(settings.password_file, user, where.password)
         if where.tls:
             kwargs |= {
                 "ssl_ca_certs": _text(settings.tls_ca_file),
@@ -251,13 +247,24 @@ class Redis:
         return kwargs
 
 
+def _login(
+    path: Path | None, username: str | None, password: SecretStr | str | None
+) -> dict[str, Any]:
+    """Whom to log in as; every key is there, so that it replaces another login."""
+    if path is not None:
+        provider = _PasswordFile(path, username)
+        return {"username": None, "password": None, "credential_provider": provider}
+    if isinstance(password, SecretStr):
+        password = password.get_secret_value()
+    return {"username": username, "password": password, "credential_provider": None}
+
+
 class _PasswordFile(CredentialProvider):
-    def __init__(self, settings: RedisSettings, where: Address) -> None:
-        self._path = settings.password_file
-        self._username = settings.username or where.username
+    def __init__(self, path: Path, username: str | None) -> None:
+        self._path, self._username = path, username
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        password = self._path.read_text(encoding="utf-8").strip() if self._path else ""
+        password = self._path.read_text(encoding="utf-8").strip()
         return (self._username, password) if self._username else (password,)
 
 

@@ -18,7 +18,7 @@ class RedisSettings(BaseSettings):
     """Read from the environment (`REDIS_*`) once, at the doorstep; frozen.
 
     `url` wins over host, port and password. A password file is read at every connect, so a
-    password can be rotated without a restart.
+    password can be rotated without a restart; so are the TLS files.
     """
 
     model_config = SettingsConfigDict(env_prefix="REDIS_", frozen=True, extra="ignore")
@@ -36,11 +36,16 @@ class RedisSettings(BaseSettings):
     tls_key_file: Path | None = None
     sentinel_username: str | None = None
     sentinel_password: SecretStr | None = None
+    sentinel_password_file: Path | None = None
     timeout_ms: int = Field(default=5_000, ge=100)
     """How long a reply may take before the connection counts as dead."""
     connect_timeout_ms: int = Field(default=2_000, ge=50)
 
-    @field_validator("username", "password", "password_file", "url", mode="before")
+    @field_validator(
+        *("username", "password", "password_file", "url"),
+        *("sentinel_username", "sentinel_password", "sentinel_password_file"),
+        mode="before",
+    )
     @classmethod
     def _empty_means_absent(cls, value: object) -> object:
         return None if value == "" else value

@@ -1,7 +1,8 @@
 """Fixtures every test may use: one real server per run, emptied before each test.
 
 `CREDSTREAM_TEST_REDIS` names what stands behind them: `valkey` (the default), `redis7` (Debian's
-redis-server) or `cluster` (three masters). The same tests run on all of them.
+redis-server), `secured` (the same with TLS and the ACL that ships) or `cluster` (three masters).
+The same tests run on all of them.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import settings
 from redis_cluster import cluster
+from redis_secured import secured
 from redis_servers import Server, redis7, valkey
 
 import streams
@@ -33,14 +35,14 @@ class Backend(Protocol):
 
 @pytest.fixture(scope="session")
 def redis_kind() -> str:
-    """`valkey`, `redis7` or `cluster`: for the few tests that make sense on some of them only."""
+    """The name of what stands behind the fixtures, for tests that make sense on some of them only."""
     return KIND
 
 
 @pytest.fixture(scope="session")
 def redis_backend() -> Iterator[Backend]:
     """The server (or cluster) of this run. It saves nothing and must not be stopped."""
-    kinds = {"valkey": valkey, "redis7": redis7, "cluster": cluster}
+    kinds = {"valkey": valkey, "redis7": redis7, "cluster": cluster, "secured": secured}
     if KIND not in kinds:
         pytest.exit(f"CREDSTREAM_TEST_REDIS={KIND}: must be one of {', '.join(kinds)}")
     with kinds[KIND]() as running:

@@ -1,0 +1,79 @@
+"""Debian's Redis as deploy/redis says: TLS only, and users that may do what they need."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis_servers import Server, redis7
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "redis"
+USER = "credstream"
+ADMIN = "admin"
+
+
+def password_of(user: str) -> str:
+    return f"{user} knows & tells: nobody/%"
+
+
+def users(file: str = "users.acl", **more: str) -> str:
+    """The ACL file that ships, its users with a password each, and an administrator for tests.
+
+    Keywords: another password for a user, valid beside the first."""
+    lines = [f"user {ADMIN} on >admin allkeys allchannels +@all"]
+    for line in (DEPLOY / file).read_text().splitlines():
+        name = line.split(" ", 2)[1] if line.startswith("user ") else ""
+        if name in ("", "default"):
+            lines.append(line)
+            continue
+        known = [password_of(name), *([more[name]] if name in more else [])]
+        hashes = " ".join("#" + hashlib.sha256(word.encode()).hexdigest() for word in known)
+        lines.append(f"{line} {hashes}")
+    return "\n".join(line for line in lines if line and not line.startswith("#")) + "\n"
+
+
+@dataclass
+class Secured:
+    """The server as Credstream sees it (`url`), and as its administrator does (`client`)."""
+
+    server: Server
+
+    @property
+    def url(self) -> str:
+        return f"rediss://{USER}@localhost:{self.server.port}"
+
+    def client(self, **options: Any) -> Any:
+        """A plain redis-py client of the administrator, through the unix socket."""
+        return self.server.client(**options)
+
+    def flush(self) -> None:
+        self.server.flush()
+
+    def refused(self) -> list[str]:
+        """What the ACL has refused, as `user: command or key`."""
+        with self.client() as client:
+            log = client.execute_command("ACL", "LOG")
+        return [f"{one['username']}: {one['reason']} {one['object']}" for one in log]
+
+
+@contextmanager
+def secured(**options: Any) -> Iterator[Secured]:
+    """For the length of the block, the environment has the files to log in by (REDIS_...)."""
+    words = {"tls": True, "acl": users(), "username": ADMIN, "password": "admin"}
+    with redis7(**{**words, **options}) as server:
+        file = server.dir / "password"
+        file.write_text(password_of(USER) + "\n")
+        added = {"REDIS_TLS_CA_FILE": str(server.ca), "REDIS_PASSWORD_FILE": str(file)}
+        before = {name: os.environ.get(name) for name in added}
+        os.environ.update(added)
+        try:
+            yield Secured(server)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
