@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Builds the image and runs it as production would: another user, no capabilities, a root file
+# system nobody can write to, a Redis beside it; then a job goes through it and both containers
+# must drain and end with 0 on SIGTERM. Needs root and the Debian packages podman, crun, catatonit,
+# redis-server and curl; without BASE also mmdebstrap, which makes a Debian base from the packages
+# this machine already knows where to get. Nothing is pulled from an image registry.
+#     sudo deploy/image/check.sh                     # or BASE=localhost/some-python deploy/image/check.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+IMAGE=localhost/credstream:check
+WORK=$(mktemp -d)
+REDIS=0
+finish() {
+    podman rm --force --ignore credstream-gateway credstream-worker >/dev/null 2>&1 || true
+    [ "$REDIS" = 0 ] || kill "$REDIS" || true
+    rm -rf "$WORK"
+}
+
+make_base() {
+    BASE=localhost/credstream-base:bookworm
+    podman image exists "$BASE" && return
+    local mirror
+    mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d | head -1)
+    mmdebstrap --quiet --variant=essential --include=ca-certificates,python3,python3-venv \
+        bookworm "$WORK/base.tar" "$mirror"
+    podman import --quiet "$WORK/base.tar" "$BASE" >/dev/null
+}
+
+build() {
+    # How pip reaches its packages here is this machine's business: the build sees the same files.
+    local seen=()
+    for file in /etc/pip.conf /etc/xdg/pip "$HOME/.config/pip" "$HOME/.pip" /etc/ssl/certs \
+        /usr/share/ca-certificates /usr/local/share/ca-certificates; do
+        [ -e "$file" ] && seen+=(--volume "$file:$file:ro")
+    done
+    podman build --quiet --format docker --isolation chroot --network host "${seen[@]}" \
+        --build-arg BASE="$BASE" --tag "$IMAGE" . >"$WORK/build.log" 2>&1 ||
+        { cat "$WORK/build.log" >&2; return 1; }
+}
+
+# Podman 4 cannot use a hybrid cgroup tree: inside a mount namespace of its own it sees a pure one.
+in_own_cgroups() {
+    unshare --mount --propagation private bash -c \
+        'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && "$@"' _ "$@"
+}
+
+start() { # name, words of the program
+    local name=$1
+    shift
+    in_own_cgroups podman run --detach --name "credstream-$name" --network host \
+        --cgroups=disabled --ulimit nofile=20000:20000 --ulimit nproc=4096:4096 \
+        --no-healthcheck --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp \
+        --volume "$WORK/keks:/run/secrets/keks:ro" \
+        --env REDIS_URL="redis://127.0.0.1:$REDIS_PORT" --env PORT="$PORT" \
+        --env CREDSTREAM_KEKS_FILE=/run/secrets/keks "${@:2}" "$IMAGE" "$1" >/dev/null
+}
+
+wait_for() {
+    for _ in $(seq 150); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.2
+    done
+    echo "gave up waiting for: $*" >&2
+    podman logs credstream-gateway >&2 || true
+    podman logs credstream-worker >&2 || true
+    return 1
+}
+
+inspect() { # what the process may do, from the kernel's own account of it
+    local pid
+    pid=$(podman inspect --format '{{.State.Pid}}' "credstream-$1")
+    grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' "/proc/$pid/status" | tr '\t\n' '  '
+    echo
+    grep -Eq '^Uid:\s+10001\s+10001\s' "/proc/$pid/status"
+    grep -Eq '^CapEff:\s+0+$' "/proc/$pid/status"
+    grep -Eq '^CapBnd:\s+0+$' "/proc/$pid/status"
+    grep -Eq '^NoNewPrivs:\s+1$' "/proc/$pid/status"
+    awk '$5 == "/" { exit $6 !~ /^ro(,|$)/ }' "/proc/$pid/mountinfo"
+    ! grep -aqE 'PASSWORD=|KEKS=' "/proc/$pid/environ"
+}
+
+drain() {
+    podman kill --signal TERM "credstream-$1" >/dev/null
+    wait_for sh -c "[ \"\$(podman inspect --format '{{.State.Running}}' credstream-$1)\" = false ]"
+    local code
+    code=$(podman inspect --format '{{.State.ExitCode}}' "credstream-$1")
+    echo "$1 ended with $code after SIGTERM"
+    [ "$code" = 0 ]
+}
+
+trap finish EXIT
+[ -n "${BASE:-}" ] || make_base
+build
+REDIS_PORT=${REDIS_PORT:-16379} PORT=${PORT:-13000} PROBE_PORT=${PROBE_PORT:-19090}
+redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --dir "$WORK" --appendonly yes --save '' \
+    --maxmemory-policy noeviction --loglevel warning &
+REDIS=$!
+printf 'k1:%s\n' "$(head -c 32 /dev/urandom | base64 -w0)" >"$WORK/keks"
+chown 10001 "$WORK" "$WORK/keks"
+chmod 0400 "$WORK/keks"
+wait_for redis-cli -p "$REDIS_PORT" ping
+start gateway gateway
+start worker worker --env QUEUES=did-operations --env PROBE_PORT="$PROBE_PORT"
+wait_for curl -sf "http://localhost:$PORT/readyz"
+wait_for curl -sf "http://localhost:$PROBE_PORT/readyz"
+inspect gateway
+inspect worker
+in_own_cgroups podman exec credstream-gateway credstream health --ready
+in_own_cgroups podman exec credstream-worker credstream health --ready
+ID=$(curl -sS --fail-with-body "http://localhost:$PORT/queue/did-operations/jobs" -H 'Content-Type: application/json' \
+    -d '{"data": {"operation": "create", "didMethod": "key", "organizationId": "org-1", "userId": "user-1"}}' |
+    sed -E 's/.*"(id|jobId)":"([^"]+)".*/\2/')
+wait_for sh -c "curl -sf http://localhost:$PORT/queue/did-operations/job/$ID | grep -q completed"
+echo "job $ID completed"
+drain worker
+drain gateway
+podman image inspect --format 'image {{.Id}}, {{.Size}} bytes, user {{.Config.User}}' "$IMAGE"
