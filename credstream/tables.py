@@ -1,10 +1,14 @@
 """Tables for a terminal."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from streams.access import KeyRecord
 
 COUNTS = ("waiting", "active", "delayed", "completed", "failed", "total")
 
@@ -29,6 +33,25 @@ def mail_table(messages: Iterable[Mapping[str, Any]]) -> Table:
         table.add_column(column, overflow="fold", no_wrap=column == "id")
     for message in messages:
         table.add_row(*(Text(str(message[name])) for name in ("id", "date", "to", "subject")))
+    return table
+
+
+def api_keys_table(records: Iterable["KeyRecord"], now_ms: int) -> Table:
+    """API keys, one a row. Their names came from somebody else: no markup."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("id", "name", "organization", "scopes", "made", "state"):
+        table.add_column(column, overflow="fold", no_wrap=column == "id")
+    for record in records:
+        state = "valid" if record.is_valid(now_ms) else "expired"
+        made = datetime.fromtimestamp(record.created_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M")
+        table.add_row(
+            record.id,
+            Text(record.name),
+            Text(record.organization_id or "(platform)"),
+            " ".join(record.scopes),
+            made,
+            "revoked" if record.revoked_ms is not None else state,
+        )
     return table
 
 

@@ -3,6 +3,8 @@
 from aiohttp import web
 
 from gateway import (
+    access,
+    audit,
     authentication,
     batches,
     bulk,
@@ -50,6 +52,8 @@ TABLE: tuple[Route, ...] = (
     *dids.ROUTES,
     *batches.ROUTES,
     *vc_api.ROUTES,
+    *access.ROUTES,
+    *audit.ROUTES,
     *dashboard.ROUTES,
 )
 
@@ -66,6 +70,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[LIFE] = Life()
     idempotency.install(app)
     authentication.install(app)
+    audit.install(app)
     events.install(app)
     webhook_keys.install(app)
     dids.install(app)

@@ -5,8 +5,9 @@ from typing import Any
 from aiohttp import web
 
 from gateway.errors import Fault, InvalidRequest, OtherOrganization
-from gateway.keys import REQUEST_ID
+from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.principal import principal_of
+from gateway.security import address_of
 from streams.audit import Deed
 
 NAMED = "organizationId"
@@ -37,6 +38,17 @@ def deed(
     parameters: dict[str, Any] | None = None,
 ) -> bytes:
     """The audit record of what this request does, for the script that does it (AU-14)."""
+    return deed_of(request, action, target, organization_id, parameters).encode()
+
+
+def deed_of(
+    request: web.Request,
+    action: str,
+    target: str,
+    organization_id: str | None,
+    parameters: dict[str, Any] | None = None,
+) -> Deed:
+    """The same, not encoded yet."""
     principal = principal_of(request)
     return Deed(
         actor=principal.name,
@@ -44,7 +56,7 @@ def deed(
         target=target,
         organization_id=organization_id,
         key_id=principal.key_id,
-        address=request.remote,
+        address=address_of(request, request.app[SETTINGS].trusted_proxies),
         request_id=request.get(REQUEST_ID),
         parameters=parameters or {},
-    ).encode()
+    )

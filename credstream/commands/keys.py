@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from credstream.commands import api_keys
 from credstream.commands.serve import given, say
 from credstream.sentences import EXIT_REFUSED
 
@@ -21,7 +22,11 @@ EVERY_SEALS = 1_000
 
 @click.group()
 def keys() -> None:
-    """Keys at rest."""
+    """API keys, and keys at rest."""
+
+
+for command in api_keys.COMMANDS:
+    keys.add_command(command)
 
 
 @keys.command()
@@ -61,7 +66,7 @@ async def _rotate(data_dir: Path | None, redis_url: str | None) -> "Report":
 
     settings = WorkerSettings(**given(data_dir=data_dir))
     ring = open_keyring(KeyringSettings(), settings.data_dir, production=settings.production)
-    redis = connect(redis_url or _embedded(settings))
+    redis = connect(redis_url or embedded(settings))
     try:
         await redis.ping()
         return await rotate_all(redis, ring, _Progress())
@@ -69,7 +74,7 @@ async def _rotate(data_dir: Path | None, redis_url: str | None) -> "Report":
         await redis.close()
 
 
-def _embedded(settings: "WorkerSettings") -> str | None:
+def embedded(settings: "WorkerSettings") -> str | None:
     """The running server of a data directory, if no Redis is named anywhere."""
     from credstream.commands.up import names_a_redis
     from credstream.datadir import socket_path
