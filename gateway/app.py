@@ -18,6 +18,7 @@ from gateway import (
     jobs,
     listing,
     mail,
+    metrics,
     queues,
     submissions,
     vc_api,
@@ -37,6 +38,7 @@ from streams import Redis
 
 TABLE: tuple[Route, ...] = (
     *health.ROUTES,
+    *metrics.ROUTES,
     *queues.ROUTES,
     *workers.ROUTES,
     *submissions.ROUTES,
@@ -68,6 +70,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    metrics.install(app, TABLE)
     idempotency.install(app)
     authentication.install(app)
     audit.install(app)

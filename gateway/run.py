@@ -10,6 +10,7 @@ from collections.abc import Callable
 from gateway.app import create_app
 from gateway.authentication import GATE, Gate
 from gateway.headers import log_request_ids
+from gateway.metrics import metrics_port
 from gateway.oidc import OidcSettings
 from gateway.security import check_bind
 from gateway.server import listening
@@ -37,10 +38,12 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
     try:
         await check_exposure(settings, connection)
         app = create_app(connection, settings)
-        async with listening(app) as (host, port):
+        async with listening(app) as (host, port), metrics_port(app) as own_port:
             shown = f"[{host}]" if ":" in host else host
             await _complain(settings, app[GATE])
             logger.info("gateway listens on http://%s:%s", shown, port)
+            if own_port:
+                logger.info("metrics are served on port %d", own_port)
             complaint = asyncio.create_task(_complain_on(settings, app[GATE]))
             await stop.wait()
             complaint.cancel()
