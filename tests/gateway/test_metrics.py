@@ -191,8 +191,6 @@ def test_the_documented_metrics_are_those_there_are() -> None:
     page = (DOCS / "operations.md").read_text()
     cells = r"^\| `([a-z_]+)` \| (\w+) \| ([^|]*) \| ([^|]*) \| (.*) \|$"
     rows = re.findall(cells, page, re.MULTILINE)
-        r"^\| `([a-z_]+)` \| (\w+) \| ([^|]*) \| ([^|]*) \| (.*) \|$", page, re.MULTILINE
-    )
     listed = {name: (kind, labels, sides, text) for name, kind, labels, sides, text in rows}
     assert listed == {
         metric.name: (
