@@ -20,8 +20,13 @@ if state == 'completed' or state == 'failed' then
 elseif state == 'delayed' then
   local from, score, seen = 0, string.match(cursor, '^(%S+) (.*)$')
   if score then
-    from = redis.call('ZSCORE', delayed, seen) == score and redis.call('ZRANK', delayed, seen) + 1
-      or redis.call('ZCOUNT', delayed, '-inf', '(' .. score)
+    -- Behind the job at the cursor, also when it is gone by now: among jobs due together by halves.
+    from = redis.call('ZCOUNT', delayed, '-inf', '(' .. score)
+    local beyond = from + redis.call('ZCOUNT', delayed, score, score)
+    while from < beyond do
+      local middle = math.floor((from + beyond) / 2)
+      if redis.call('ZRANGE', delayed, middle, middle)[1] > seen then beyond = middle else from = middle + 1 end
+    end
   end
   local first = from + skip - (take == '0' and 1 or 0)
   local ids = redis.call('ZRANGE', delayed, first, from + most - 1, 'WITHSCORES')

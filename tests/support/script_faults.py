@@ -38,7 +38,7 @@ return {TRACE, answer}
 READS = {
     *("TIME", "XLEN", "XRANGE", "XREVRANGE", "XPENDING", "XINFO"),
     *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS"),
-    *("ZCARD", "ZRANK", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
+    *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
     *("GET", "GETBIT", "SCARD"),
 }
 """Every other command counts as a write."""
