@@ -23,6 +23,7 @@ from gateway.errors import (
 )
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
+from gateway.redaction import shown
 from gateway.routes import Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import Way, check_many, submit_many, trace_of
@@ -92,7 +93,8 @@ async def submit(request: web.Request) -> web.Response:
     there = known and record.stored
     if not there:
         trace = trace_of(request.headers.get("traceparent"))
-        await submit_many(listed, jobs, Way(trace), place)
+        way = Way(trace, principal_of(request).organization_id)
+        await submit_many(listed, jobs, way, place)
         await batch_stored(request.app[REDIS], record.id)
     shown = _shown(record) | {"deduplicated": there}
     location = {"Location": f"/batches/{record.id}"}
@@ -119,6 +121,7 @@ async def results(request: web.Request) -> web.Response:
         {"index": index, "id": job_id, **_result(one)}
         for index, (job_id, one) in enumerate(zip(ids, found, strict=True), start)
     ]
+    items = await shown(request, f"batches/{record.id}", items)
     return envelope({"id": record.id, "count": record.count, "items": items})
 
 

@@ -16,6 +16,7 @@ from gateway.bulk import outcome, recorded
 from gateway.errors import BadQuery
 from gateway.listing import BEFORE, bad, cursor_in, packed
 from gateway.principal import Scope, principal_of
+from gateway.redaction import jobs_shown
 from gateway.routes import Parameter, Route
 from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, choose
 from gateway.shapes import envelope
@@ -60,7 +61,7 @@ async def show(request: web.Request) -> web.Response:
         most=most,
         scan_most=SCAN_JOBS,
     )
-    rows = [job.model_dump(by_alias=True) for job in found.jobs]
+    rows = await jobs_shown(request, listed.name, found.jobs)
     return envelope(rows, next=packed(State.FAILED, found.cursor), scanned=found.scanned)
 
 

@@ -9,6 +9,7 @@ from gateway.body import read_model
 from gateway.caching import tagged
 from gateway.errors import JobNotFound
 from gateway.principal import Scope, principal_of
+from gateway.redaction import job_shown, shown
 from gateway.routes import Route
 from gateway.shapes import (
     Attempts,
@@ -30,7 +31,7 @@ async def show(request: web.Request) -> web.Response:
     job = await listed.queue.get(job_id)
     if job is None:
         raise JobNotFound("The queue holds no job with this id.")
-    return tagged(request, envelope(job.model_dump(by_alias=True)))
+    return tagged(request, envelope(await job_shown(request, job)))
 
 
 async def retry(request: web.Request) -> web.Response:
@@ -78,7 +79,7 @@ async def remove(request: web.Request) -> web.Response:
 async def logs(request: web.Request) -> web.Response:
     """The last 100 lines its handler wrote, oldest first."""
     listed, job_id = await job_of(request)
-    lines = await listed.queue.logs(job_id)
+    lines = await shown(request, f"{listed.name}/{job_id}", await listed.queue.logs(job_id))
     return envelope({"id": job_id, "queue": listed.name, "logs": lines, "count": len(lines)})
 
 
@@ -90,6 +91,7 @@ async def attempts(request: web.Request) -> web.Response:
     records = await listed.queue.attempts(job_id)
     if not principal_of(request).is_platform:
         records = [{k: v for k, v in record.items() if k != "operator"} for record in records]
+    records = await shown(request, f"{listed.name}/{job_id}", records)
     return envelope({"id": job_id, "queue": listed.name, "attempts": records})
 
 

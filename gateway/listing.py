@@ -13,6 +13,7 @@ from gateway.addressed import QUEUE, queue_of
 from gateway.caching import tagged
 from gateway.errors import BadQuery, Fault
 from gateway.principal import Scope, principal_of
+from gateway.redaction import jobs_shown
 from gateway.routes import Parameter, Route
 from gateway.shapes import envelope
 from schemas.job import JobView, State
@@ -50,7 +51,7 @@ async def page(request: web.Request) -> web.Response:
         wanted = Wanted(span.state, organization_id=own)
         found = await search(listed.queue, wanted, span.cursor, most=span.end + 1)
         jobs, cursor = found.jobs[span.start :], found.cursor
-    rows = [job.model_dump(by_alias=True) for job in jobs]
+    rows = await jobs_shown(request, listed.name, jobs)
     return tagged(request, envelope(rows, next=packed(span.state, cursor)))
 
 

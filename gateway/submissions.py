@@ -14,6 +14,7 @@ from gateway.errors import Fault, InvalidJob, MalformedBody
 from gateway.idempotency import REPLAYED, once
 from gateway.keys import SETTINGS
 from gateway.principal import Scope, principal_of
+from gateway.redaction import job_shown
 from gateway.routes import Route
 from gateway.shapes import Receipt, Submission, envelope
 from gateway.submit import Way, submit_many, submit_one, trace_of
@@ -52,7 +53,8 @@ async def _one(request: web.Request, listed: Listed, body: Any, way: Way) -> web
             place = await tape.now()
             receipt, replayed = await submit_one(listed, body, way)
             headers = _headers(receipt) | (REPLAYED if replayed else {})
-            ended = await _ended(receipt, outcome(tape, listed.queue, receipt["id"], place, wait_s))
+            waiting = outcome(tape, listed.queue, receipt["id"], place, wait_s)
+            ended = await _ended(request, receipt, waiting)
         if ended is not None:
             return envelope(ended, 200, headers | {"Preference-Applied": "wait"})
     else:
@@ -62,15 +64,21 @@ async def _one(request: web.Request, listed: Listed, body: Any, way: Way) -> web
 
 
 async def _ended(
-    receipt: dict[str, Any], waiting: Awaitable[JobView | None]
+    request: web.Request, receipt: dict[str, Any], waiting: Awaitable[JobView | None]
 ) -> dict[str, Any] | None:
-    """The job to show when it has ended; of one that is not kept, what is known of it."""
+    """The job to show when it has ended; of one that is not kept, what is known of it.
+
+    Who has just submitted it gets all of it; who repeats a submission, what readers get."""
     try:
         job = await waiting
     except Vanished as gone:
         (word,) = gone.args
         return None if word == "removed" else receipt | {"state": word}
-    return None if job is None else job.model_dump(by_alias=True)
+    if job is None:
+        return None
+    if receipt["deduplicated"]:
+        return await job_shown(request, job)
+    return job.model_dump(by_alias=True)
 
 
 def _headers(receipt: dict[str, Any]) -> dict[str, str]:

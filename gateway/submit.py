@@ -16,6 +16,7 @@ from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, Kind, OtherOrganization, Refusal
 from gateway.idempotency import Reused
 from gateway.shapes import Submission, receipt
+from gateway.tenancy import refuse_taken
 from schemas import JobOptions
 from schemas.spec import PAYLOAD_TOO_LARGE
 from streams import Added, NewJob
@@ -58,10 +59,13 @@ async def submit_one(
         job = Submission.model_validate(value)
         _check(listed, [job], way)
         new = NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
+        await refuse_taken(listed, way.organization_id, _named_ids([job]))
         if way.key is None:
             added, replayed = await listed.together.add(new), False
         else:
             (added,), replayed = await _once(listed, [new], way.key)
+        if added.deduplicated:
+            await refuse_taken(listed, way.organization_id, [added.id])
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, faults_of(listed, value)) from None
     return receipt(listed.name, new.name, added), replayed
@@ -81,14 +85,22 @@ async def submit_many(
             NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
             for job in jobs
         ]
+        await refuse_taken(listed, way.organization_id, _named_ids(jobs))
         if way.key is None:
             added, replayed = await listed.queue.add_many(new), False
         else:
             added, replayed = await _once(listed, new, way.key)
+        known = [one.id for one in added if one.deduplicated]
+        await refuse_taken(listed, way.organization_id, known)
     except (ValidationError, InvalidJob) as error:
         raise _refused(error, _all_faults(listed, values, place)) from None
     receipts = [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
     return receipts, replayed
+
+
+def _named_ids(jobs: Sequence[Submission]) -> list[str]:
+    """The ids that submitters chose."""
+    return [job.options.job_id for job in jobs if job.options and job.options.job_id]
 
 
 async def _once(listed: Listed, jobs: list[NewJob], key: OnceKey) -> tuple[list[Added], bool]:

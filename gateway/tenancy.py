@@ -1,14 +1,17 @@
 """Whose thing a request is about, and the record of what was done to it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from gateway.errors import Fault, InvalidRequest, OtherOrganization
+from gateway.directory import Listed
+from gateway.errors import Fault, InvalidRequest, Kind, OtherOrganization, Refusal
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.principal import principal_of
 from gateway.security import address_of
 from streams.audit import Deed
+from streams.outcomes import owners, states
 
 NAMED = "organizationId"
 
@@ -28,6 +31,27 @@ def organization_of(request: web.Request, named: str | None) -> str:
     if named is not None and named != own:
         raise OtherOrganization("This key belongs to another organization.")
     return own
+
+
+class JobIdTaken(Refusal):
+    """An id of a submitter's own that another organization has used before."""
+
+    kind = Kind(409, "job_id_taken", "The id is taken")
+
+
+async def refuse_taken(listed: Listed, organization_id: str | None, ids: Sequence[str]) -> None:
+    """Raises JobIdTaken when one of these ids is that of a job of somebody else than this tenant:
+    nothing would be queued, and the answer would be about the other one."""
+    if organization_id is None or not ids:
+        return
+    store = listed.queue.store
+    there = [
+        job_id
+        for job_id, state in zip(ids, await states(store, ids), strict=True)
+        if state is not None
+    ]
+    if any(owner != organization_id for owner in await owners(store, there)):
+        raise JobIdTaken("Nothing was queued: choose another jobId, this one cannot be used.")
 
 
 def deed(

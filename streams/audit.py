@@ -5,6 +5,7 @@ slots of a cluster: a stream called `audit` beside the other keys. An index name
 reading merges them by time.
 """
 
+import hashlib
 import heapq
 import secrets
 from collections.abc import Callable, Mapping
@@ -60,7 +61,8 @@ class Deed:
 
 
 class Mark(NamedTuple):
-    """The place of a record among all of them."""
+    """The place of a record among all of them. Streams go by a hash: what they are called tells
+    about things of others."""
 
     ms: int
     seq: int
@@ -139,7 +141,7 @@ class _Merged:
         self._before = before
         self._unread: list[tuple[int, str]] = []
         """(no record is later than this ms, stream), the latest at the end."""
-        self._heap: list[tuple[tuple[int, int, str], int, Record]] = []
+        self._heap: list[tuple[tuple[int, int, int], str, Record]] = []
         self._more: dict[str, int] = {}
         """How many records of a stream are in the heap, if it may have more."""
 
@@ -153,8 +155,7 @@ class _Merged:
             await self._read(self._unread.pop()[1], self._before)
         if not self._heap:
             return None
-        _, _, one = heapq.heappop(self._heap)
-        stream = one.at.stream
+        _, stream, one = heapq.heappop(self._heap)
         if stream in self._more:
             self._more[stream] -= 1
             if self._more[stream] == 0:
@@ -165,7 +166,7 @@ class _Merged:
         end = "+"
         if before is not None:
             # Of records of the same moment, those of streams that sort lower come later.
-            end = before.entry if stream < before.stream else f"({before.entry}"
+            end = before.entry if _short(stream) < before.stream else f"({before.entry}"
         where = _keys_of(stream)
         rows = await self._redis.command(
             b"XREVRANGE", where["audit"], end, b"-", b"COUNT", CHUNK, key=where.prefix
@@ -174,9 +175,9 @@ class _Merged:
         if len(rows) == CHUNK:
             self._more[stream] = CHUNK
         for entry, flat in rows:
-            one = _record(stream, entry, flat)
-            order = (-one.at.ms, -one.at.seq, _reversed(stream))
-            heapq.heappush(self._heap, (order, len(self._heap), one))
+            one = _record(_short(stream), entry, flat)
+            order = (-one.at.ms, -one.at.seq, -int(one.at.stream, 16))
+            heapq.heappush(self._heap, (order, stream, one))
 
 
 def _record(stream: str, entry: bytes, flat: list[bytes]) -> Record:
@@ -186,9 +187,8 @@ def _record(stream: str, entry: bytes, flat: list[bytes]) -> Record:
     return Record(Mark(int(ms), int(seq), stream), orjson.loads(facts[b"a"]), outcome)
 
 
-def _reversed(text: str) -> str:
-    """A word that sorts the other way round."""
-    return "".join(chr(0x10FFFF - ord(char)) for char in text) + chr(0x10FFFF)
+def _short(stream: str) -> str:
+    return hashlib.sha256(stream.encode()).hexdigest()[:16]
 
 
 def _keys_of(stream: str) -> keys.Keys:
