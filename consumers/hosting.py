@@ -56,6 +56,7 @@ class Hosting:
         draft = _Draft(self.custody, publication)
         draft.add_key(request.details.key_type or DEFAULT_KEY_TYPE, signs=True)
         new = Change(did, request.organization_id, origin, draft.result())
+        await dids.write_down(self.custody.redis, request.organization_id, did)
         return _answer(await dids.create(self.custody.redis, new, draft.version()))
 
     async def update(self, request: DidOperation, origin: tuple[str, ...]) -> dict[str, Any]:

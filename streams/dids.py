@@ -4,9 +4,11 @@ The record of a DID is a hash: `org` its owner, `version` (1, 2, ...), `state` w
 is made from, `document` what the world sees, `created` and `updated` (epoch ms). A deactivated DID
 keeps `org`, `version` and `deactivated` for ever and has no document. Beside it, in the same slot,
 lie its sealed keys (`streams.vault`) and, for 30 days, what each change answered: a job that runs
-again changes nothing and gets the same answer.
+again changes nothing and gets the same answer. The list of an organization's DIDs lies elsewhere:
+a name is entered before it is taken, and counts when the record says that it is theirs.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any
 import orjson
 
 from streams.connection import Redis
-from streams.keys import DidKeys
+from streams.keys import DidKeys, hosted
 from streams.store import change
 
 MEMORY_S = 30 * 24 * 3600
@@ -96,6 +98,27 @@ async def look(
     keys = _keys(did, origin)
     flat, result = await redis.run(keys.prefix, (b"HGETALL", keys["did"]), (b"GET", keys["made"]))
     return _hosted(did, flat), None if result is None else result.decode()
+
+
+async def listed(
+    redis: Redis, organization_id: str, start: int = 0, most: int = 50
+) -> tuple[list[HostedDid], bool]:
+    """DIDs of an organization, tombstones too, by name; and whether more follow.
+
+    There can be fewer than `most` although more follow: names that somebody else has are left out.
+    """
+    key = hosted(organization_id)
+    names = await redis.command(b"ZRANGE", key, start, start + most, key=key)
+    found = await asyncio.gather(*(find(redis, name.decode()) for name in names[:most]))
+    theirs = [one for one in found if one and one.organization_id == organization_id]
+    return theirs, len(names) > most
+
+
+async def write_down(redis: Redis, organization_id: str, did: str) -> None:
+    """Enter a DID into its organization's list. Before `create`, so that none is missing from it,
+    whoever dies when."""
+    key = hosted(organization_id)
+    await redis.command(b"ZADD", key, 0, did, key=key)
 
 
 async def create(redis: Redis, new: Change, version: Version) -> Reply:

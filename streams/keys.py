@@ -115,6 +115,12 @@ class DidKeys(Keys):
         self.by_name = {**self.by_name, "vault": vault(did).encode()}
 
 
+def hosted(organization_id: str) -> str:
+    """The tenant's hosted DIDs: a sorted set of names, all with the score 0."""
+    digest = hashlib.sha256(organization_id.encode()).hexdigest()[:32]
+    return f"cs:dids:{{{digest}}}"
+
+
 def mail(tenant: str) -> Keys:
     """The suppression list of one organization, by `streams.mail.tenant` of its id."""
     names = {"ends": "ends", "entries": "entries", "audit": "audit"}
@@ -202,3 +208,8 @@ def quota(whose: str) -> Keys:
 def audits() -> Keys:
     """The names of all streams of deeds: a zset by when somebody who writes entered it last."""
     return Keys("cs:audits", {"index": ""})
+
+
+def canary(queue: str, canary_id: str) -> Keys:
+    """A share of a queue's dead letters that was sent first."""
+    return Keys(f"cs:{{{queue}}}:", {"canary": f"canary:{canary_id}"})

@@ -67,6 +67,25 @@ async def test_what_lies_there_after_each_change(redis: Redis, raw: Any) -> None
     assert await vault.find(redis, DID) == vault.Emptied(DID, "org-a")
 
 
+async def test_the_list_of_an_organization(redis: Redis) -> None:
+    names = [f"{DID}{n}" for n in range(3)]
+    for n, did in enumerate(names):
+        await dids.write_down(redis, "org-a", did)
+        assert await create(redis, f"create-{n}", did=did) == "OK"
+    await dids.write_down(redis, "org-b", names[0])
+    assert await create(redis, "late", organization="org-b", did=names[0]) == "EXISTS"
+    await dids.write_down(redis, "org-a", f"{DID}-never-made")
+    assert [one.did for one in (await dids.listed(redis, "org-a"))[0]] == names
+    found, more = await dids.listed(redis, "org-a", 1, 2)
+    assert ([one.did for one in found], more) == (names[:2], True)
+    found, more = await dids.listed(redis, "org-a", 3, 2)
+    assert ([one.did for one in found], more) == (names[2:], False)
+    assert await dids.listed(redis, "org-b") == ([], False)  # what org-a has is not theirs
+    assert await end(redis, "end", did=names[1]) == "OK"
+    found, _ = await dids.listed(redis, "org-a")
+    assert [one.document is None for one in found] == [False, True, False]
+
+
 async def test_every_change_is_made_once_for_each_origin(redis: Redis, raw: Any) -> None:
     for make in (create, update, end):
         assert await make(redis, make.__name__) == "OK"
