@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from consumers.processor import Reject, Retry, RetryLater
+from schemas.fields import first_fault
 from schemas.spec import QueueSpec
 from streams import Job
 from streams.backoff import delay_ms
@@ -56,7 +58,7 @@ def describe(job: Job, error: BaseException, at_ms: int) -> dict[str, Any]:
     item: dict[str, Any] = {
         "attempt": job.attempts_made + 1,
         "reason": reasons.get(type(error), "failed"),
-        "message": (str(error) or type(error).__name__)[:MESSAGE_CHARS],
+        "message": _words(error)[:MESSAGE_CHARS],
         "at": at_ms,
         "started": job.claimed_ms,
     }
@@ -65,6 +67,13 @@ def describe(job: Job, error: BaseException, at_ms: int) -> dict[str, Any]:
     elif item["reason"] == "failed":
         item["code"] = type(error).__name__
     return item
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ValidationError):
+        # pydantic's own words quote the value, which is nobody's business in a log.
+        return f"data{first_fault(error)}"
+    return str(error) or type(error).__name__
 
 
 def decide(
@@ -100,8 +109,13 @@ def ending(claim: Claim, outcome: Outcome) -> Ending:
 
 
 def _with(claim: Claim, error: dict[str, Any]) -> bytes:
-    """The history with one more item: the first and the last ones, when there are too many."""
-    items = [*(orjson.loads(claim.history) if claim.history else []), error]
+    """The history with one more item: the first and the last ones, when there are too many.
+
+    Of a job put off again and again only the last time is kept: its real errors stay."""
+    items = orjson.loads(claim.history) if claim.history else []
+    if items and items[-1].get("reason") == error.get("reason") == "later":
+        items.pop()
+    items.append(error)
     if len(items) > HISTORY_ITEMS:
         items = [items[0], *items[1 - HISTORY_ITEMS :]]
     return orjson.dumps(items)

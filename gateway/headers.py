@@ -45,6 +45,7 @@ class RequestIds(logging.Filter):
         request_id = CURRENT.get("")
         message = record.getMessage()
         if request_id and request_id not in message:
+            record.request_id = request_id
             record.msg, record.args = f"{message} [request {request_id}]", None
         return True
 

@@ -2,7 +2,7 @@
 
 Every gateway tells the same depths of queues (`max by (queue)`); all else is of its own process.
 Several processes that share a port cannot be scraped there, since each scrape would meet another
-one: `credstream gateway --processes` gives each a metrics port of its own.
+one: with METRICS_ON=port `credstream gateway --processes` gives each a metrics port of its own.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The seed's log lines. Never a payload: ids, names of queues and error messages only."""
 
 import logging
+from typing import Any
 
 from consumers.events import (
     Event,
@@ -12,6 +13,7 @@ from consumers.events import (
     Trouble,
 )
 from consumers.worker import Worker
+from streams import Job
 
 logger = logging.getLogger("credstream.jobs")
 
@@ -21,25 +23,36 @@ def attach(worker: Worker) -> None:
     queue = worker.spec.name
     troubled = False
 
+    def extra(job: Job, duration_ms: int | None = None) -> dict[str, Any]:
+        return {"queue": queue, "job_id": job.id, "duration_ms": duration_ms}
+
     def log(event: Event) -> None:
         nonlocal troubled
         match event:
-            case JobCompleted(job):
-                logger.info("✅ [%s] Job %s completed", queue, job.id)
-            case JobFailed(job, error):
-                logger.error("❌ [%s] Job %s failed: %s", queue, job.id, error["message"])
-            case JobRetried(job, error, delay_ms):
+            case JobCompleted(job, _, took_ms):
+                logger.info("✅ [%s] Job %s completed", queue, job.id, extra=extra(job, took_ms))
+            case JobFailed(job, error, took_ms):
+                text = error["message"]
+                logger.error(
+                    "❌ [%s] Job %s failed: %s", queue, job.id, text, extra=extra(job, took_ms)
+                )
+            case JobRetried(job, error, delay_ms, took_ms):
                 logger.warning(
                     "🔁 [%s] Job %s attempt %d failed, next in %d ms: %s",
                     *(queue, job.id, error["attempt"], delay_ms, error["message"]),
+                    extra=extra(job, took_ms),
                 )
             case JobReleased(job):
-                logger.info("↩️ [%s] Job %s given back: this worker stops", queue, job.id)
+                logger.info(
+                    "↩️ [%s] Job %s given back: this worker stops", queue, job.id, extra=extra(job)
+                )
             case JobLost(job):
-                logger.warning("⚠️ [%s] Job %s lost to another worker", queue, job.id)
+                logger.warning(
+                    "⚠️ [%s] Job %s lost to another worker", queue, job.id, extra=extra(job)
+                )
             case Trouble(error):
                 if not troubled:
-                    logger.warning("⚠️ [%s] %s; trying again", queue, error)
+                    logger.warning("⚠️ [%s] %s; trying again", queue, error, extra={"queue": queue})
         troubled = isinstance(event, Trouble)
 
     worker.hooks.add(log)

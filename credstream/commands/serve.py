@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credstream.logs import LEVELS, configure
+from credstream.logs import FORMATS, LEVELS, configure
 from credstream.process import Command, spawn
 from credstream.sentences import WrongUsage
 from credstream.supervise import Service, supervising
@@ -34,6 +34,15 @@ log_level_option = click.option(
     show_default=True,
     show_envvar=True,
     help="The least serious lines to log.",
+)
+
+
+log_format_option = click.option(
+    "--log-format",
+    envvar="LOG_FORMAT",
+    type=click.Choice(FORMATS, case_sensitive=False),
+    show_envvar=True,
+    help="[default: text on a terminal, else json]",
 )
 
 
@@ -108,12 +117,15 @@ async def refuse_exposure(settings: "GatewaySettings", redis_url: str | None = N
 @click.option("--port", type=click.IntRange(0, 65_535), help="[default: PORT or 3000]")
 @processes_option
 @log_level_option
-def gateway(host: str | None, port: int | None, processes: int, log_level: str) -> None:
+@log_format_option
+def gateway(
+    host: str | None, port: int | None, processes: int, log_level: str, log_format: str | None
+) -> None:
     """Serve the HTTP API."""
     from gateway.run import serve
 
     settings = gateway_settings(host=host, port=port)
-    configure(log_level)
+    configure(log_level, log_format)
     asyncio.run(refuse_exposure(settings))
     if processes == 1:
         run(serve(settings))
@@ -121,10 +133,30 @@ def gateway(host: str | None, port: int | None, processes: int, log_level: str) 
     if settings.port == 0:
         raise click.UsageError("Several processes need a port to share: --port 0 names none.")
     env = {"HOST": settings.host, "PORT": str(settings.port), "REUSE_PORT": "true"}
-    env["LOG_LEVEL"] = log_level
+    env |= _log_environment(log_level, log_format)
+    ports = _metrics_ports()
+
+    def copy(number: int) -> Command:
+        return Command(argv=program("gateway"), env={**env, **ports(number)})
+
     grace_s = settings.shutdown_timeout_s + MARGIN_S
-    command = Command(argv=program("gateway"), env=env)
-    asyncio.run(keep(copies("gateway", processes, lambda _: command, grace_s)))
+    asyncio.run(keep(copies("gateway", processes, copy, grace_s)))
+
+
+def _metrics_ports() -> Callable[[int], dict[str, str]]:
+    """Where the metrics of each of several gateway processes are: not on the port they share."""
+    from gateway.metrics import MetricsSettings
+
+    settings = MetricsSettings()
+    if settings.metrics_on != "port":
+        if settings.metrics_on == "api":
+            say("No metrics: processes that share a port need METRICS_ON=port for them.")
+        return lambda _: {"METRICS_ON": "off"}
+    return lambda number: {"METRICS_PORT": str(settings.metrics_port + number)}
+
+
+def _log_environment(level: str, log_format: str | None) -> dict[str, str]:
+    return {"LOG_LEVEL": level} | ({"LOG_FORMAT": log_format} if log_format else {})
 
 
 @click.command()
@@ -140,12 +172,13 @@ def gateway(host: str | None, port: int | None, processes: int, log_level: str) 
 )
 @processes_option
 @log_level_option
+@log_format_option
 def worker(
     queues: str | None,
     concurrency: int | None,
     processors: str | None,
     processes: int,
-    log_level: str,
+    **logs: str | None,
 ) -> None:
     """Work on the jobs of one or more queues."""
     from consumers.discovery import choose
@@ -154,7 +187,8 @@ def worker(
 
     options = given(queues=queues, queue_concurrency=concurrency, processors=processors)
     settings = WorkerSettings(**options)
-    configure(log_level)
+    log_level, log_format = logs["log_level"] or "info", logs["log_format"]
+    configure(log_level, log_format)
     if processes == 1:
         run(run_workers(settings))
         return
@@ -165,6 +199,7 @@ def worker(
         env = {name.upper(): str(value) for name, value in options.items()}
         if settings.probe_port:
             env["PROBE_PORT"] = str(settings.probe_port + number)
-        return Command(argv=program("worker"), env={**env, "LOG_LEVEL": log_level})
+        env |= _log_environment(log_level, log_format)
+        return Command(argv=program("worker"), env=env)
 
     asyncio.run(keep(copies("worker", processes, copy, settings.drain_timeout_s + MARGIN_S)))

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from consumers.outcome import (
     HISTORY_ITEMS,
@@ -145,6 +146,30 @@ def test_the_history_keeps_the_first_and_the_last_items() -> None:
     kept = [item["n"] for item in orjson.loads(history or b"")]
     assert kept == [0, *range(31, HISTORY_ITEMS + 30)]
     assert len(kept) == HISTORY_ITEMS
+
+
+def test_a_job_put_off_often_keeps_its_real_errors() -> None:
+    history: bytes | None = None
+    outcomes = [decide(job(), Reject("first"), SPEC, AT_MS)]
+    outcomes += [decide(job(), RetryLater(1, f"put off {n}"), SPEC, AT_MS) for n in range(30)]
+    outcomes += [decide(job(), ValueError("last"), SPEC, AT_MS)]
+    outcomes += [decide(job(), RetryLater(1, f"and off {n}"), SPEC, AT_MS) for n in range(30)]
+    for outcome in outcomes:
+        history = ending(claim(history), outcome).history
+    kept = [item["message"] for item in orjson.loads(history or b"")]
+    assert kept == ["first", "put off 29", "last", "and off 29"]
+
+
+class Payload(BaseModel):
+    number: int
+
+
+def test_what_pydantic_says_does_not_quote_the_payload() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Payload.model_validate({"number": "payload-canary"})
+    item = decide(job(), caught.value, SPEC, AT_MS).error
+    assert item["message"].startswith("data/number: ")
+    assert "canary" not in item["message"]
 
 
 @pytest.mark.parametrize(
