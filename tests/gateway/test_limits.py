@@ -1,12 +1,14 @@
 """Slow and half-sent requests do not hold a connection for long, and break nothing."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 from aiohttp import ClientSession
 
+from gateway import body
 from gateway.settings import GatewaySettings
 from streams import Queue, Redis
 from tests.gateway.samples import ISSUANCE, Serve
@@ -69,6 +71,23 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_queues_nothing(
         assert response.status == 200
     assert (await Queue("vc-issuance", redis).counts()).total == 0
     assert not caplog.records
+
+
+async def test_a_long_body_is_parsed_beside_the_event_loop(
+    http: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second for a megabyte of brackets, in which nobody else would get an answer."""
+    threads, plain = [], body.parse
+    monkeypatch.setattr(
+        body, "parse", lambda raw: threads.append(threading.get_ident()) or plain(raw)
+    )
+    deep = {"data": ISSUANCE | {"claims": {"a": [[[[]]]] * 20_000}}}
+    for data, status in ((orjson.dumps(deep), 202), (b"[" * 70_000, 400)):
+        headers = {"Content-Type": "application/json"}
+        async with http.post("/queue/vc-issuance/jobs", data=data, headers=headers) as response:
+            assert response.status == status
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 async def test_pipelined_requests_are_answered_in_order(http: ClientSession) -> None:
