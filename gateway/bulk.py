@@ -49,7 +49,8 @@ async def _all(request: web.Request, verb: Verb) -> web.Response:
         said = selection.model_dump(mode="json", by_alias=True, exclude_none=True)
         who = recorded(request, listed, f"jobs.{verb}", said, len(chosen.ids))
         words = await act(listed.queue.store, verb, chosen.ids, who=who)
-    told = outcome(verb, chosen, words, dry_run=selection.dry_run)
+    whole = principal_of(request).is_platform
+    told = outcome(verb, chosen, words, dry_run=selection.dry_run, whole=whole)
     return envelope(told.model_dump(by_alias=True))
 
 
@@ -62,8 +63,11 @@ def recorded(
     return deed(request, action, listed.name, organization_id, {**parameters, "jobs": count})
 
 
-def outcome(verb: Verb, chosen: Chosen, words: Sequence[str], *, dry_run: bool) -> BulkOutcome:
-    """What is told of a call."""
+def outcome(
+    verb: Verb, chosen: Chosen, words: Sequence[str], *, dry_run: bool, whole: bool
+) -> BulkOutcome:
+    """What is told of a call. Not `whole`: to a tenant, who is not told how many others' jobs were
+    looked at."""
     counts = Counter(words)
     if chosen.foreign:
         counts["missing"] += chosen.foreign
@@ -73,7 +77,7 @@ def outcome(verb: Verb, chosen: Chosen, words: Sequence[str], *, dry_run: bool) 
         matched=len(chosen.ids),
         done=sum(counts[word] for word in DONE),
         skipped={word: count for word, count in sorted(counts.items()) if word not in DONE},
-        scanned=chosen.scanned,
+        scanned=chosen.scanned if whole else len(chosen.ids),
         sample=chosen.ids[:SAMPLE],
         next=chosen.cursor,
     )

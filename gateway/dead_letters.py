@@ -62,7 +62,8 @@ async def show(request: web.Request) -> web.Response:
         scan_most=SCAN_JOBS,
     )
     rows = await jobs_shown(request, listed.name, found.jobs)
-    return envelope(rows, next=packed(State.FAILED, found.cursor), scanned=found.scanned)
+    scanned = found.scanned if principal_of(request).is_platform else len(rows)
+    return envelope(rows, next=packed(State.FAILED, found.cursor), scanned=scanned)
 
 
 async def redrive(request: web.Request) -> web.Response:
@@ -79,7 +80,8 @@ async def redrive(request: web.Request) -> web.Response:
             most_endings=None if wanted.force else wanted.max_redrives,
         )
         words = await act(listed.queue.store, Verb.RETRY, chosen.ids, terms, who=who)
-    told = outcome(Verb.RETRY, chosen, words, dry_run=wanted.dry_run)
+    whole = principal_of(request).is_platform
+    told = outcome(Verb.RETRY, chosen, words, dry_run=wanted.dry_run, whole=whole)
     return envelope(told.model_dump(by_alias=True))
 
 

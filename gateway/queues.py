@@ -12,7 +12,8 @@ from gateway.body import read_model
 from gateway.caching import tagged
 from gateway.directory import Listed
 from gateway.keys import DIRECTORY
-from gateway.principal import Scope
+from gateway.own_counts import OWN_COUNTS
+from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from gateway.shapes import (
     Cleaned,
@@ -59,15 +60,22 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 async def stats_of_all(request: web.Request) -> web.Response:
     """The counts of every known queue, by name."""
     known = (await request.app[DIRECTORY].all()).values()
-    counts = await asyncio.gather(*(listed.queue.counts() for listed in known))
-    rows = [stats(one.name, count) for one, count in zip(known, counts, strict=True)]
+    rows = await asyncio.gather(*(_stats(request, listed) for listed in known))
     return tagged(request, envelope(sorted(rows, key=lambda row: str(row["name"]))))
 
 
 async def stats_of_one(request: web.Request) -> web.Response:
     """The counts of one queue."""
     listed = await queue_of(request)
-    return tagged(request, envelope(stats(listed.name, await listed.queue.counts())))
+    return tagged(request, envelope(await _stats(request, listed)))
+
+
+async def _stats(request: web.Request, listed: Listed) -> dict[str, Any]:
+    """Of a tenant its own jobs only."""
+    own = principal_of(request).organization_id
+    if own is not None:
+        return await request.app[OWN_COUNTS].of(listed, own)
+    return stats(listed.name, await listed.queue.counts())
 
 
 async def pause(request: web.Request) -> web.Response:

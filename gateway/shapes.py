@@ -103,6 +103,8 @@ class Stats(Wire):
     paused: bool
     oldest_waiting_ms: int | None
     """How long the job has waited that has waited longest."""
+    complete: bool = True
+    """False, for an organization: not all jobs could be looked at, there may be more of its own."""
 
 
 class QueueInfo(Wire):

@@ -11,13 +11,16 @@ from aiohttp import web
 from gateway.headers import stamp
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.owners import Owners
-from gateway.principal import Principal
+from gateway.principal import Principal, is_still_valid
 from gateway.tape import PAUSE_S, Ended, Tape
 from streams.errors import CredstreamError
 from streams.live import Happening, Page, Position
 
 RETRY = b"retry: 3000\n\n"
 """What a browser waits before it comes back (ms)."""
+CHECK_EVERY_S = 2.0
+"""How often it is looked whether who listens still may: a revoked key ends the stream in 4 s."""
+MARGIN_S = 0.005
 _NAMES = {"n": "count", "s": "state"}
 
 
@@ -56,6 +59,7 @@ class Stream:
         self._told = at
         """The last position the client knows."""
         self._listener = listener
+        self._checked_s = self._wrote_s = asyncio.get_running_loop().time()
         self._response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream; charset=utf-8",
@@ -73,20 +77,32 @@ class Stream:
         with contextlib.suppress(ConnectionError):  # the client has left
             await self._write(RETRY + (message(first) if first else b""))
             try:
-                while True:
+                while await self._may_go_on():
                     await self._write(await self._more())
             except Ended:
                 await self._write(RETRY)
         return self._response
 
+    async def _may_go_on(self) -> bool:
+        """False once the credential that opened this stream is not valid any more."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._checked_s < CHECK_EVERY_S:
+            return True
+        self._checked_s = now_s
+        return await is_still_valid(self._request)
+
     async def _more(self) -> bytes:
         """What to send next, perhaps nothing; a sign of life when it is time for one, also while
         Redis is away. Raises Ended."""
+        loop = asyncio.get_running_loop()
+        silent_until_s = self._wrote_s + self._settings.events_heartbeat_s
         try:
-            async with asyncio.timeout(self._settings.events_heartbeat_s):
+            async with asyncio.timeout(min(silent_until_s - loop.time(), CHECK_EVERY_S)):
                 page = await self._tape.next(self._at)
             return await self._shown(page)
         except TimeoutError:
+            if loop.time() < silent_until_s - MARGIN_S:
+                return b""
             return self._sign_of_life()
         except CredstreamError:
             await asyncio.sleep(PAUSE_S)
@@ -115,6 +131,7 @@ class Stream:
         """Raises ConnectionError: the client is gone, or made to go because it does not read."""
         if not data:
             return
+        self._wrote_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._settings.events_send_timeout_s):
                 await self._response.write(data)

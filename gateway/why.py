@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from gateway.addressed import JOB, job_of
-from gateway.principal import Scope
+from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from gateway.shapes import LimiterModel, envelope
 from schemas.job import State, Wire
@@ -54,7 +54,8 @@ class Why(Wire):
     """Alive now."""
     slots: int
     """Jobs they can run at once."""
-    active: int
+    active: int | None
+    """Jobs that run; null for an organization, as is `ahead`: they are others' as well."""
     concurrency: int | None
     limiter: LimiterModel | None
     limited_until: int | None
@@ -65,11 +66,16 @@ class Why(Wire):
     """Null: that cannot be said, or it has started."""
 
 
+_OF_OTHERS = frozenset({"jobs_ahead", "concurrency"})
+"""Reasons that count jobs, whosever they are."""
+
+
 async def why(request: web.Request) -> web.Response:
     """Why the job has not started, and when it probably will."""
     listed, job_id = await job_of(request)
     stands = await standing(listed.queue.store, job_id)
-    reasons = list(_reasons(stands))
+    whole = principal_of(request).is_platform
+    reasons = [one for one in _reasons(stands) if whole or one.code not in _OF_OTHERS]
     waits = stands.state is State.WAITING
     told = Why(
         id=job_id,
@@ -77,12 +83,12 @@ async def why(request: web.Request) -> web.Response:
         state=stands.state,
         summary=" ".join(reason.detail for reason in reasons),
         reasons=reasons,
-        ahead=stands.ahead if waits else None,
-        ahead_exact=stands.ahead_exact if waits else None,
+        ahead=stands.ahead if waits and whole else None,
+        ahead_exact=stands.ahead_exact if waits and whole else None,
         paused=stands.paused,
         workers=len(stands.workers),
         slots=stands.slots,
-        active=stands.active,
+        active=stands.active if whole else None,
         concurrency=stands.concurrency,
         limiter=LimiterModel.of(stands.limiter),
         limited_until=stands.limited_until_ms,
