@@ -12,7 +12,6 @@ from gateway import (
     dashboard,
     dead_letters,
     dids,
-    docs_page,
     events,
     health,
     idempotency,
@@ -21,7 +20,6 @@ from gateway import (
     mail,
     metrics,
     own_counts,
-    openapi,
     queues,
     submissions,
     vc_api,
@@ -42,8 +40,6 @@ from streams import Redis
 TABLE: tuple[Route, ...] = (
     *health.ROUTES,
     *metrics.ROUTES,
-    *openapi.ROUTES,
-    *docs_page.ROUTES,
     *queues.ROUTES,
     *workers.ROUTES,
     *submissions.ROUTES,
@@ -77,7 +73,6 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[LIFE] = Life()
     metrics.install(app, TABLE)
     idempotency.install(app)
-    openapi.install(app, TABLE)
     authentication.install(app)
     audit.install(app)
     own_counts.install(app)
