@@ -176,7 +176,8 @@ def _judge(answer: Answer) -> None:
     status = answer.status
     if status == 200:
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        if _JSON.fullmatch(kind) is None:
+        # A server that does not say what it sends may be looked at (RFC 9110, 8.3).
+        if kind and _JSON.fullmatch(kind) is None:
             raise DidError("invalidDidDocument", "The server sent something else than JSON.")
         return
     if status == 410:

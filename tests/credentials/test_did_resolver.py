@@ -122,6 +122,13 @@ async def test_json_by_any_of_its_names(kind: str) -> None:
     assert (await over(fetch).resolve(DID)).document == DOCUMENT
 
 
+async def test_a_server_need_not_say_what_it_sends() -> None:
+    assert (await over(Fetch(Answer(headers={}))).resolve(DID)).document == DOCUMENT
+    with pytest.raises(DidError) as caught:
+        await over(Fetch(Answer(headers={}, body=b"<html>"))).resolve(DID)
+    assert caught.value.code == "invalidDidDocument"
+
+
 @pytest.mark.parametrize(
     ("did", "code"),
     [
