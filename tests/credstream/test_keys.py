@@ -16,7 +16,7 @@ from consumers.rotation import Report
 from consumers.settings import WorkerSettings
 from credentials.keyring import DEVELOPMENT_FILE, Keyring, KeyringSettings, open_keyring
 from credstream.cli import main
-from credstream.commands.keys import _embedded, _Progress
+from credstream.commands.keys import _Progress, embedded
 from credstream.datadir import socket_path
 
 
@@ -103,12 +103,12 @@ def test_nobody_there() -> None:
 
 def test_the_embedded_server_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = WorkerSettings(data_dir=tmp_path)
-    assert _embedded(settings) is None
-    assert _embedded(WorkerSettings()) is None
+    assert embedded(settings) is None
+    assert embedded(WorkerSettings()) is None
     socket_path(tmp_path).touch()
-    assert str(socket_path(tmp_path)) in (_embedded(settings) or "")
+    assert str(socket_path(tmp_path)) in (embedded(settings) or "")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere:6379")
-    assert _embedded(settings) is None
+    assert embedded(settings) is None
 
 
 def test_progress_is_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
