@@ -89,7 +89,7 @@ async def test_keys_need_no_network() -> None:
         (Answer(206), "notFound", False),
         (Answer(headers={"Content-Type": "text/html"}), "invalidDidDocument", False),
         (Answer(headers={"Content-Type": "application/jsonx"}), "invalidDidDocument", False),
-        (Answer(headers={}), "invalidDidDocument", False),
+        (Answer(headers={}, body=b"<html>"), "invalidDidDocument", False),
         (Answer(body=b"{"), "invalidDidDocument", False),
         (Answer(body=b'{"id": "did:web:issuer.example"}'), "invalidDidDocument", False),
         (Blocked(), "blocked", False),
@@ -124,9 +124,6 @@ async def test_json_by_any_of_its_names(kind: str) -> None:
 
 async def test_a_server_need_not_say_what_it_sends() -> None:
     assert (await over(Fetch(Answer(headers={}))).resolve(DID)).document == DOCUMENT
-    with pytest.raises(DidError) as caught:
-        await over(Fetch(Answer(headers={}, body=b"<html>"))).resolve(DID)
-    assert caught.value.code == "invalidDidDocument"
 
 
 @pytest.mark.parametrize(
