@@ -7,7 +7,6 @@ provider; as long as neither exists, this machine may do everything.
 import hashlib
 import hmac
 import logging
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -187,7 +186,7 @@ GATE = web.AppKey("gate", Gate)
 
 def gatekeeper(table: Iterable[Route]) -> Middleware:
     """The middleware that lets requests of this table in, or does not."""
-    routes = {(route.method, re.sub(r":[^{}]+\}", "}", route.path)): route for route in table}
+    routes = {(route.method, _canonical(route.path)): route for route in table}
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -195,7 +194,9 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
         _check_query(request)
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
-        route = routes.get((method, resource.canonical)) if resource is not None else None
+        # Without a resource nothing is there, which the handler says. Whatever is there and is not
+        # in the table is nobody's to call.
+        route = routes[method, resource.canonical] if resource is not None else None
         presented = _presented(request)
         is_open = route is not None and route.needs is not Scope.PUBLIC and await gate.is_open()
         if gate.is_local:
@@ -212,6 +213,11 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def _canonical(path: str) -> str:
+    """How the router calls a path: without the patterns of its parts."""
+    return web.UrlDispatcher().add_resource(path).canonical
 
 
 async def _identify(
