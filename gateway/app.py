@@ -12,6 +12,7 @@ from gateway import (
     dashboard,
     dead_letters,
     dids,
+    docs_page,
     events,
     health,
     idempotency,
@@ -19,6 +20,7 @@ from gateway import (
     listing,
     mail,
     metrics,
+    openapi,
     own_counts,
     queues,
     submissions,
@@ -40,6 +42,8 @@ from streams import Redis
 TABLE: tuple[Route, ...] = (
     *health.ROUTES,
     *metrics.ROUTES,
+    *openapi.ROUTES,
+    *docs_page.ROUTES,
     *queues.ROUTES,
     *workers.ROUTES,
     *submissions.ROUTES,
@@ -73,6 +77,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[LIFE] = Life()
     metrics.install(app, TABLE)
     idempotency.install(app)
+    openapi.install(app, TABLE)
     authentication.install(app)
     audit.install(app)
     own_counts.install(app)

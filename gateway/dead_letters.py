@@ -1,7 +1,8 @@
 """The dead letters of a queue: looked through, and sent on their way again.
 
-A redrive can be spread over time, so that what broke once is not hit by everything at once, and it
-leaves alone what has come back too often: a job that fails whenever it runs would go round for ever.
+A redrive can be spread over time, so that what broke once is not hit by everything at once. It
+leaves alone what has come back too often: a job that fails whenever it runs would go round for
+ever.
 """
 
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from gateway.redaction import jobs_shown
 from gateway.routes import Parameter, Route
 from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, choose
 from gateway.shapes import envelope
-from schemas.job import Integer, JobView, State
+from schemas.job import Flag, Integer, JobView, Number, State
 from streams.bulk import Terms, Verb, act
 from streams.search import search
 
@@ -40,11 +41,11 @@ class Redrive(Selection):
     """Which dead letters are to run again, and how."""
 
     filter: FilterDead | None = None
-    per_second: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    per_second: Annotated[Number, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     """Spread them: the n-th becomes due n/per_second seconds from now. Absent: all at once."""
     max_redrives: Annotated[Integer, Field(ge=0, le=1_000)] = REDRIVES_MAX
     """A job that has come back this often already, by whatever way, is left alone."""
-    force: bool = False
+    force: Flag = False
     """Take those too."""
 
 

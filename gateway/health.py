@@ -15,12 +15,12 @@ READY_TIMEOUT_S = 1.0
 
 
 async def livez(_request: web.Request) -> web.Response:
-    """GET /livez: 200 while the event loop turns, whatever Redis does."""
+    """GET /livez: Alive while the event loop turns, whatever Redis does: 200."""
     return envelope({"status": "alive"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """GET /readyz: 200 when Redis takes writes and we are not shutting down, else 503."""
+    """GET /readyz: Ready when Redis takes writes and we are not shutting down; else 503."""
     if request.app[LIFE].draining:
         raise NotReady("Shutting down.")
     try:

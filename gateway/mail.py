@@ -174,7 +174,7 @@ ROUTES = (
     Route("GET", "/mail/suppressions", listed, Scope.READ),
     Route("POST", "/mail/suppressions", suppress, Scope.OPERATE, body=Suppression),
     Route("POST", "/mail/suppressions/check", look, Scope.READ, body=Address),
-    Route("DELETE", "/mail/suppressions/{id}", allow, Scope.OPERATE),
+    Route("DELETE", "/mail/suppressions/{id:(?!check$)[^/]+}", allow, Scope.OPERATE),
     Route("GET", "/mail/captured", captured, Scope.READ, platform_only=True),
     Route("GET", "/mail/captured/{id}", captured_one, Scope.READ, platform_only=True),
     Route("GET", "/mail/unsubscribe/{token}", ask, Scope.PUBLIC),

@@ -18,7 +18,7 @@ from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
 from schemas.fields import OrganizationId
-from schemas.job import Integer, JobView, State, Wire
+from schemas.job import Flag, Integer, JobView, State, Wire
 from schemas.origins import Origin, origin_of
 from streams import Queue
 from streams import destinations as store
@@ -41,7 +41,7 @@ class Replay(Wire):
     """Any URL of the destination; absent: all destinations."""
     organization_id: OrganizationId | None = None
     """The platform may leave it out: every organization."""
-    dry_run: bool = False
+    dry_run: Flag = False
     """Say what would be sent, and send nothing."""
     limit: Annotated[Integer, Field(ge=1, le=JOBS_MAX)] = 100
 
@@ -64,6 +64,11 @@ async def replay(request: web.Request) -> web.Response:
     except ValidationError as error:
         found = faults.of_model(error, body)
         raise InvalidRequest("Nothing was sent; `errors` says what does not fit.", found) from None
+    return envelope(await send_again(request, wanted))
+
+
+async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
+    """Do it, or with `dry_run` only say what would be done."""
     organization_id = wanted.organization_id
     if not principal_of(request).is_platform or organization_id is not None:
         organization_id = organization_of(request, organization_id)
@@ -76,7 +81,7 @@ async def replay(request: web.Request) -> web.Response:
         who = deed(request, "webhook.replay", WEBHOOKS, organization_id, parameters)
         await store.record(request.app[REDIS], queue.store.keys, who)
         sent = [job_id for job_id in chosen if await _revive(queue, job_id)]
-    return envelope(_answer(wanted, chosen, sent, more=len(matching) > len(chosen) or not seen_all))
+    return _answer(wanted, chosen, sent, more=len(matching) > len(chosen) or not seen_all)
 
 
 def _answer(wanted: Replay, chosen: list[str], sent: list[str], *, more: bool) -> dict[str, Any]:
@@ -112,10 +117,12 @@ def _matches(job: JobView, wanted: Replay, organization_id: str | None) -> bool:
         return False
     if organization_id is not None and data.get("organizationId") != organization_id:
         return False
-    return wanted.origin is None or _origin(data.get("url")) == wanted.origin
+    return wanted.origin is None or origin_in(data) == wanted.origin
 
 
-def _origin(url: Any) -> str | None:
+def origin_in(data: Any) -> str | None:
+    """The destination of a webhooks job; None: its data names none."""
+    url = data.get("url") if isinstance(data, dict) else None
     try:
         return origin_of(str(url))
     except ValueError:

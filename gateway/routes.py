@@ -46,8 +46,8 @@ class Route:
     """Every query parameter there is; other ones are refused, or ignored."""
     paged: bool = False
     """The envelope says in `next` where the next page begins."""
-    media_type: str | None = None
-    """What the answer is when it is not the envelope: the media type of the bare answer."""
+    lines: bool = False
+    """It takes and answers lines (NDJSON) as well, and an Idempotency-Key."""
 
     def definition(self) -> web.RouteDef:
         """The same, for aiohttp."""

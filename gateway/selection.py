@@ -11,7 +11,7 @@ from gateway.listing import packed, unpacked
 from gateway.principal import Principal
 from gateway.shapes import JobName
 from schemas.fields import OrganizationId
-from schemas.job import Integer, JobId, State, Wire
+from schemas.job import Flag, Integer, JobId, State, Wire
 from streams.outcomes import owners
 from streams.search import Wanted, search
 
@@ -57,7 +57,7 @@ class Selection(Wire):
     """With a filter: how many jobs at most."""
     before: Annotated[str, StringConstraints(max_length=512)] | None = None
     """With a filter: the `next` of the call before."""
-    dry_run: bool = False
+    dry_run: Flag = False
     """Only say what it would be about."""
 
     @model_validator(mode="after")

@@ -101,5 +101,6 @@ ROUTES = (
         body=Submission | list[Submission],
         answer=Receipt | list[Receipt] | JobView,
         statuses=(202, 200),
+        lines=True,
     ),
 )

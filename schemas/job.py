@@ -72,6 +72,23 @@ class Wire(BaseModel):
     )
 
 
+def _strict_int(value: Any) -> Any:
+    """True is not 1 and "5" is not 5; 5.0 is the integer 5 (JSON has one number type)."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be an integer")
+    return value
+
+
+def _strict_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_strict_int)]
+Number = Annotated[float, BeforeValidator(_strict_number)]
+
+
 class Backoff(Wire):
     """How long a failed attempt waits before the next one.
 
@@ -82,15 +99,15 @@ class Backoff(Wire):
     """
 
     type: Literal["fixed", "exponential", "durable"] = "exponential"
-    delay: int = Field(default=2_000, ge=0, le=MAX_DELAY_MS)
-    jitter: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
-    max: int | None = Field(default=None, ge=0, le=MAX_DELAY_MS)
+    delay: Annotated[Integer, Field(ge=0, le=MAX_DELAY_MS)] = 2_000
+    jitter: Annotated[Number, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    max: Annotated[Integer, Field(ge=0, le=MAX_DELAY_MS)] | None = None
 
 
 class KeepFor(Wire):
     """A retention age of a job's own, in seconds (as in BullMQ's `{age}`)."""
 
-    age: int = Field(ge=1, le=MAX_DELAY_MS // 1000)
+    age: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS // 1000)]
 
 
 def _plain_number_is_a_fixed_delay(value: Any) -> Any:
@@ -99,16 +116,19 @@ def _plain_number_is_a_fixed_delay(value: Any) -> Any:
     return value
 
 
-def _strict_int(value: Any) -> Any:
-    """True is not 1 and "5" is not 5; 5.0 is the integer 5 (JSON has one number type)."""
-    if isinstance(value, bool | str):
-        raise ValueError("must be an integer")
-    return value
-
-
-Integer = Annotated[int, BeforeValidator(_strict_int)]
-Keep = bool | KeepFor
+Flag = Annotated[bool, Field(strict=True)]
+"""true or false; 1 is not true."""
+Keep = Flag | KeepFor
 """true: not kept. false: kept without limit. {age}: kept that many seconds."""
+
+
+BackoffOrDelay = Annotated[
+    Backoff,
+    BeforeValidator(
+        _plain_number_is_a_fixed_delay,
+        json_schema_input_type=Backoff | Annotated[int, Field(ge=0, le=MAX_DELAY_MS)],
+    ),
+]
 
 
 class JobOptions(Wire):
@@ -120,7 +140,8 @@ class JobOptions(Wire):
     """Milliseconds before the job may start."""
     attempts: Annotated[Integer, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
     """Tries in total."""
-    backoff: Annotated[Backoff, BeforeValidator(_plain_number_is_a_fixed_delay)] | None = None
+    backoff: BackoffOrDelay | None = None
+    """A number is a fixed delay, in ms."""
     timeout: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
     """Milliseconds one run may take."""
     expires: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
