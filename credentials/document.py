@@ -21,6 +21,8 @@ from credentials.moments import date_time
 MAX_BYTES: Final = 1_048_576
 MAX_METHODS: Final = 200
 MAX_DEPTH: Final = 64
+MAX_NODES: Final = 20_000
+"""Most objects and arrays in a document: a megabyte of brackets takes half a second to take in."""
 MAX_KEY_CHARS: Final = 200
 """Longest part of a key that is read; base58 takes quadratic time. P-384 in hexadecimal has 98."""
 _FRAGMENT = re.compile(r"#[A-Za-z0-9._~!$&'()*+,;=:@/?%-]+")
@@ -62,6 +64,8 @@ def parse(body: bytes, did: str) -> dict[str, Any]:
     """The document in `body`, if it is one of `did`. Raises DidError `invalidDidDocument`."""
     if len(body) > MAX_BYTES:
         raise _invalid(f"is longer than {MAX_BYTES} bytes")
+    if body.count(b"[") + body.count(b"{") > MAX_NODES:
+        raise _invalid(f"has more than {MAX_NODES} objects and arrays")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

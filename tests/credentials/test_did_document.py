@@ -199,6 +199,16 @@ def test_what_is_no_document_of_this_did(body: bytes) -> None:
     assert caught.value.code == "invalidDidDocument"
 
 
+def test_a_document_has_a_number_of_parts() -> None:
+    def filled(parts: int) -> bytes:
+        return orjson.dumps({"id": DID, "service": [[]] * parts})
+
+    assert parse(filled(19_998), DID)["id"] == DID
+    with pytest.raises(DidError) as caught:
+        parse(filled(19_999), DID)
+    assert caught.value.code == "invalidDidDocument"
+
+
 def test_a_document_is_what_was_sent() -> None:
     document = documented(GOOD)
     assert parse(orjson.dumps(document), DID) == document == check(document, DID)
