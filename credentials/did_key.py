@@ -5,6 +5,7 @@ travel as public JWKs. Errors are `DidError` with the method's own error names.
 """
 
 import base64
+import contextlib
 from typing import Any, Literal
 
 import base58
@@ -239,10 +240,12 @@ def _b64(raw: bytes) -> str:
 
 
 def _unb64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        raise DidError("invalidPublicKey", "A member of the key is not base64url.") from None
+    """Base64url as JOSE has it: without padding."""
+    if "=" not in text:
+        with contextlib.suppress(ValueError):
+            padded = text + "=" * (-len(text) % 4)
+            return base64.b64decode(padded, altchars=b"-_", validate=True)
+    raise DidError("invalidPublicKey", "A member of the key is not base64url.")
 
 
 def _int(text: str) -> int:

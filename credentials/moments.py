@@ -58,7 +58,7 @@ def numeric_date(name: str, value: Any) -> float:
 def written(seconds: float) -> str:
     """Epoch seconds as a dateTime in UTC, whole seconds, within the years 1 to 9999."""
     whole = math.floor(min(max(seconds, _FIRST_S), _LAST_S))
-    return (_EPOCH + timedelta(seconds=whole)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (_EPOCH + timedelta(seconds=whole)).isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

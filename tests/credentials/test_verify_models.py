@@ -331,6 +331,7 @@ async def test_types_of_an_11_token(typ: object) -> None:
     ("vc", "changes"),
     [
         ({}, {"nbf": float(NOW)}),
+        ({}, {"nbf": -62_135_596_800}),  # the first moment of the year 1
         ({}, {"nbf": NOW - 0.5, "exp": NOW + 0.5}),
         ({}, {"exp": 10**15}),
         ({"issuanceDate": "2027-01-01T00:00:00Z"}, {"nbf": ...}),
