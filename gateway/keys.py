@@ -1,6 +1,7 @@
 """What an application carries and what a request carries, as typed keys."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -18,6 +19,8 @@ class Life:
 
     draining: bool = False
     """SIGTERM has come: not ready any more, and connections close after their response."""
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """It has come once more: what is in flight is cut off."""
 
 
 REDIS = web.AppKey("redis", Redis)

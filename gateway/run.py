@@ -10,6 +10,7 @@ from collections.abc import Callable
 from gateway.app import create_app
 from gateway.authentication import GATE, Gate
 from gateway.headers import log_request_ids
+from gateway.keys import LIFE
 from gateway.metrics import metrics_port
 from gateway.oidc import OidcSettings
 from gateway.security import check_bind
@@ -27,17 +28,18 @@ COMPLAINT_INTERVAL_S = 60.0
 
 
 async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, finish what is in flight, return.
+    """Serve until SIGTERM or SIGINT, finish what is in flight (a second one: cut it off), return.
 
     `redis`: a connection that stays the caller's, or what to connect to (None: the environment).
     Raises Exposed before anything is bound, OSError when the address is taken.
     """
-    stop = _on(signal.SIGTERM, signal.SIGINT)
+    signals = Signals(signal.SIGTERM, signal.SIGINT)
     connection = redis if isinstance(redis, Redis) else connect(redis)
     log_request_ids()
     try:
         await check_exposure(settings, connection)
         app = create_app(connection, settings)
+        signals.hurry = app[LIFE].hurry
         async with listening(app) as (host, port), metrics_port(app) as own_port:
             shown = f"[{host}]" if ":" in host else host
             await _complain(settings, app[GATE])
@@ -45,7 +47,7 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
             if own_port:
                 logger.info("metrics are served on port %d", own_port)
             complaint = asyncio.create_task(_complain_on(settings, app[GATE]))
-            await stop.wait()
+            await signals.stop.wait()
             complaint.cancel()
             logger.info("gateway stops: finishing requests in flight")
     finally:
@@ -65,13 +67,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _on(*signals: signal.Signals) -> asyncio.Event:
-    """Set when the process gets one of `signals`; a second one changes nothing."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    for one in signals:
-        loop.add_signal_handler(one, event.set)
-    return event
+class Signals:
+    """The first of these signals stops the process; a second one lets it wait for nothing more."""
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for one in signals:
+            loop.add_signal_handler(one, self._came)
+
+    def _came(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
 
 
 async def check_exposure(settings: GatewaySettings, redis: Redis) -> None:

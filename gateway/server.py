@@ -72,6 +72,12 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
         self._guests.went()
 
+    def cut(self) -> None:
+        """End whatever is going on here, now."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
+        self.force_close()
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -104,8 +110,8 @@ async def listening(app: web.Application) -> AsyncIterator[tuple[str, int]]:
     """Serve `app` inside the block; yields host and port actually bound.
 
     At the end: not ready any more, no new connections, requests in flight are finished, within
-    `shutdown_timeout_s`. Open connections may send one last request, because a client that is
-    just writing on one could not tell whether a closed connection meant yes or no.
+    `shutdown_timeout_s` or until `Life.hurry`. Open connections may send one last request, because
+    a client that is just writing on one could not tell whether a closed connection meant yes or no.
     """
     settings = app[SETTINGS]
     runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout_s)
@@ -129,7 +135,20 @@ async def listening(app: web.Application) -> AsyncIterator[tuple[str, int]]:
         server.close()
         await guests.gone(IDLE_DRAIN_S)
     finally:
-        await runner.cleanup()
+        await _finish(runner, app[LIFE].hurry)
+
+
+async def _finish(runner: web.AppRunner, hurry: asyncio.Event) -> None:
+    """Let requests in flight end; on `hurry` cut off those that are left."""
+    cleaning = asyncio.create_task(runner.cleanup())
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait({cleaning, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not cleaning.done() and runner.server is not None:
+        for connection in runner.server.connections:
+            if isinstance(connection, Connection):
+                connection.cut()
+    await cleaning
 
 
 def _limits(settings: GatewaySettings) -> dict[str, Any]:

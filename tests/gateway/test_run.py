@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 import orjson
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientConnectorError, ClientSession
 
 from streams import Queue, Redis
 from tests.gateway.samples import ISSUANCE
@@ -116,6 +116,52 @@ async def test_an_open_connection_may_send_one_last_request(start: Start) -> Non
     assert b'"code":"not_ready"' in answer
     assert b"Connection: close" in answer
     assert (await gateway.end())[0] == 0
+
+
+async def test_a_second_sigterm_waits_for_nothing(start: Start) -> None:
+    gateway = await start(SHUTDOWN_TIMEOUT_S="3600")
+    port = await gateway.port()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEAD % len(BODY) + BODY[:50])
+    await reader.readuntil(b"}}")
+    gateway.process.send_signal(signal.SIGTERM)
+    await _refused(port)
+    gateway.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(60):  # the rest of the body never comes
+        status, said = await gateway.end()
+    writer.close()
+    assert status == 0
+    assert "Traceback" not in said
+
+
+async def test_no_request_is_lost_when_it_stops_under_load(start: Start, redis: Redis) -> None:
+    gateway = await start()
+    port = await gateway.port()
+    stored: list[str] = []
+    busy = asyncio.Event()
+
+    async def client(http: ClientSession) -> None:
+        while True:
+            try:
+                async with http.post(
+                    f"http://localhost:{port}/queue/vc-issuance/jobs",
+                    data=BODY,
+                    headers={"Content-Type": "application/json"},
+                ) as response:
+                    assert response.status == 202
+                    stored.append((await response.json())["data"]["id"])
+            except ClientConnectorError:
+                return  # it was never sent: nobody listens any more
+            if len(stored) > 100:
+                busy.set()
+
+    async with ClientSession() as http:
+        clients = [asyncio.create_task(client(http)) for _ in range(20)]
+        await busy.wait()
+        gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*clients)
+    assert (await gateway.end())[0] == 0
+    assert (await Queue("vc-issuance", redis).counts()).waiting == len(set(stored)) == len(stored)
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
