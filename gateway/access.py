@@ -7,9 +7,10 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway import faults
-from gateway.authentication import GATE, InsufficientScope
+from gateway.authentication import InsufficientScope
 from gateway.body import read_model
 from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, Refusal
+from gateway.gate import GATE
 from gateway.keys import REDIS
 from gateway.principal import GRANTED, ROLES, Scope, principal_of, scopes_of
 from gateway.routes import Parameter, Route

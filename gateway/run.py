@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from gateway.app import create_app
-from gateway.authentication import GATE, Gate
+from gateway.gate import GATE, Gate
 from gateway.headers import log_request_ids
 from gateway.keys import LIFE
 from gateway.metrics import metrics_port

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 import streams
 from credstream.cli import main
-from gateway.authentication import Gate
+from gateway.gate import Gate
 from gateway.principal import ROLES, Principal
 from gateway.settings import GatewaySettings
 from streams import access, audit

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.app import create_app
-from gateway.authentication import GATE, Gate, Unauthorized
+from gateway.gate import GATE, Gate, Unauthorized
 from gateway.server import listening
 from gateway.settings import GatewaySettings
 from gateway.throttle import FAILURE_WINDOW_S, Failures, TooManyFailures
