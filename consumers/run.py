@@ -14,6 +14,7 @@ from consumers.processor import NotConfigured, Processor, Resources
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
 from streams import Redis, RedisSettings, connect
+from streams.settings import readable
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
     """
     stopping, hurry = _on(signal.SIGTERM, signal.SIGINT)
     handle = redis if isinstance(redis, Redis) else connect(redis)
+    if (host := readable(handle.address)) is not None:
+        logger.warning("Redis at %s is reached without TLS: use rediss:// beyond this machine", host)
     try:
         async with AsyncExitStack() as stack:
             workers, idle = await _open(settings, handle, stack)

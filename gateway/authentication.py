@@ -29,6 +29,7 @@ from gateway.routes import Route
 from gateway.security import address_of, check_host, check_query, check_site, without_keys
 from gateway.throttle import charge, quota_headers
 from outbound.settings import OutboundSettings
+from streams.settings import readable
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,8 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 
 def install(app: web.Application, oidc: OidcSettings | None = None) -> None:
     """Give `app` its gate. `oidc`: None reads the environment."""
+    if (host := readable(app[REDIS].address)) is not None:
+        logger.warning("Redis at %s is reached without TLS: use rediss:// beyond this machine", host)
     oidc = OidcSettings() if oidc is None else oidc
     bearer = None
     if oidc.jwks_url is not None:

@@ -1,6 +1,7 @@
 """Where Redis is: one URL for every topology, or the seed's REDIS_HOST / PORT / PASSWORD."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -126,3 +127,18 @@ def _host_port(text: str, default: int) -> tuple[str, int]:
         return host, int(port.lstrip(":") or default)
     host, _, port = text.partition(":")
     return host, int(port or default)
+
+
+def readable(where: Address) -> str | None:
+    """A host of this address that is reached over a network without TLS, so that payloads and
+    passwords can be read on the way (AU-15); None: there is none."""
+    if where.tls or where.kind == "unix":
+        return None
+    return next((host for host, _ in where.hosts if not _is_here(host)), None)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
