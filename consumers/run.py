@@ -28,7 +28,7 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
     stopping, hurry = _on(signal.SIGTERM, signal.SIGINT)
     handle = redis if isinstance(redis, Redis) else connect(redis)
     if (host := readable(handle.address)) is not None:
-        logger.warning("Redis at %s is reached without TLS: use rediss:// beyond this machine", host)
+        logger.warning("Redis at %s is reached without TLS; rediss:// would encrypt it", host)
     try:
         async with AsyncExitStack() as stack:
             workers, idle = await _open(settings, handle, stack)

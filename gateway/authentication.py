@@ -142,7 +142,7 @@ async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
 def install(app: web.Application, oidc: OidcSettings | None = None) -> None:
     """Give `app` its gate. `oidc`: None reads the environment."""
     if (host := readable(app[REDIS].address)) is not None:
-        logger.warning("Redis at %s is reached without TLS: use rediss:// beyond this machine", host)
+        logger.warning("Redis at %s is reached without TLS; rediss:// would encrypt it", host)
     oidc = OidcSettings() if oidc is None else oidc
     bearer = None
     if oidc.jwks_url is not None:
