@@ -3,24 +3,29 @@
 import base64
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from redis.exceptions import ResponseError
 
 from gateway.app import TABLE
 from gateway.principal import Scope
 from gateway.settings import GatewaySettings
 from schemas.job import State
 from schemas.spec import QueueSpec
-from streams import Queue, Redis, audit, keys, operations
+from streams import Queue, Redis, audit, connect, keys, operations
 from streams.audit import Deed, Mark
+from streams.claims import Claims, Ending
+from streams.errors import CredstreamError
 from tests.gateway.callers import OTHER, OWN, Callers, callers
 from tests.gateway.conftest import Hands
 from tests.gateway.samples import ISSUANCE, Serve
 
 SETTINGS = GatewaySettings(host="127.0.0.1", port=0, require_auth="always")
 JOB = "/queue/vc-issuance/job"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -246,6 +251,60 @@ async def test_records_are_kept_for_ninety_days(redis: Redis, raw: Any) -> None:
     assert (raw.xlen(old["audit"]), raw.xlen(young["audit"])) == (0, 1)
     assert raw.zrange("cs:audits", 0, -1) == [young["audit"]]
     assert await audit.trim(redis) == 0
+
+
+DESTROYING = ("del", "set", "expire", "pexpire", "pexpireat", "persist", "xdel", "xtrim")
+
+
+async def test_records_cannot_be_taken_back_by_a_user_who_may_only_append(own_server: Any) -> None:
+    """The rules in docs/security.md, beside the user that ships."""
+    shipped = next(
+        line
+        for line in (ROOT / "deploy" / "redis" / "users.acl").read_text().splitlines()
+        if line.startswith("user credstream ")
+    )
+    rules = [*shipped.split()[2:], ">secret", *(f"-{name}" for name in DESTROYING)]
+    page = (ROOT / "docs" / "security.md").read_text()
+    selector = next(line.strip() for line in page.splitlines() if line.startswith("  (~cs:"))
+    assert all(f"-{name}" in page and f"+{name}" in selector for name in DESTROYING)
+    with own_server.client() as raw:
+        raw.execute_command("ACL", "SETUSER", "credstream", *rules, selector)
+        redis = connect(f"{own_server.url}?username=credstream&password=secret")
+        queue = Queue(QueueSpec("held"), redis)
+        await _life(queue)
+        name = queue.store.keys["audit"].decode()
+        assert raw.xlen(name) == 3
+        ((entry, _),) = raw.xrange(name, count=1)
+        user = raw.__class__(
+            unix_socket_path=str(own_server.socket), username="credstream", password="secret"
+        )
+        for command in (
+            ("DEL", name),
+            ("SET", name, "x"),
+            ("PEXPIRE", name, 1),
+            ("XDEL", name, entry),
+            ("XTRIM", name, "MAXLEN", 0),
+        ):
+            with pytest.raises(ResponseError, match="permissions"):
+                user.execute_command(*command)
+        user.close()
+        with pytest.raises(CredstreamError):
+            await audit.trim(redis)
+        assert raw.xlen(name) == 3
+        await redis.close()
+
+
+async def _life(queue: Queue) -> None:
+    """What touches most keys of a queue."""
+    await queue.pause(who=Deed("x", "queue.pause", "held").encode())
+    await queue.resume(who=Deed("x", "queue.resume", "held").encode())
+    await queue.add("work", {"text": "x" * 40_000}, job_id="j", expires=60_000)
+    await queue.set_limits(None, None)
+    claims = Claims(queue.spec, queue.redis, "by-hand")
+    claimed, _ = await claims.claim(await claims.link(), 1)
+    endings = [Ending(claim, "complete", result=b"1") for claim in claimed.claims]
+    await claims.send([command for command, _ in claims.settle(endings)])
+    assert await queue.clean(who=Deed("x", "queue.clean", "held").encode()) == 1
 
 
 async def test_the_order_of_marks() -> None:

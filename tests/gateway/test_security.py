@@ -1,10 +1,16 @@
 """Without credentials the gateway serves its own machine and no foreign web page."""
 
+import ast
+import logging
+from pathlib import Path
+
 import pytest
 from aiohttp import ClientSession
 
+from gateway.headers import RequestIds
 from gateway.security import Exposed, check_bind
 from gateway.settings import GatewaySettings
+from streams.settings import parse_url, readable
 from tests.gateway.samples import Serve
 
 
@@ -104,3 +110,68 @@ async def test_beyond_loopback_any_host_is_served(serve: Serve) -> None:
         http.get("/livez", headers={"Host": "queue.example.com"}) as response,
     ):
         assert response.status == 200
+
+
+def test_a_credential_opens_a_network() -> None:
+    check_bind(GatewaySettings(host="0.0.0.0"), configured=True)
+    check_bind(GatewaySettings(host="0.0.0.0", require_auth="always"))
+
+
+async def test_every_answer_says_what_a_browser_may_do_with_it(http: ClientSession) -> None:
+    for path in ("/livez", "/queue/stats", "/nowhere", "/events"):
+        async with http.get(path) as response:
+            headers = response.headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+async def test_lines_of_the_log_name_their_request(
+    http: ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(RequestIds())
+    async with http.get("/queue/stats?api_key=x", headers={"X-Request-Id": "find-me"}) as response:
+        assert response.status == 400
+    logging.getLogger("elsewhere").warning("no request here")
+    lines = [record.getMessage() for record in caplog.records]
+    assert any(line.endswith("[request find-me]") for line in lines)
+    assert "no request here" in lines
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("redis://redis.example:6379", "redis.example"),
+        ("redis://10.0.0.1", "10.0.0.1"),
+        ("redis+cluster://localhost:1,10.0.0.2:2", "10.0.0.2"),
+        ("redis://localhost", None),
+        ("redis://127.0.0.1:6379", None),
+        ("redis://[::1]:6379", None),
+        ("rediss://redis.example", None),
+        ("unix:///tmp/x", None),
+    ],
+)
+def test_redis_that_can_be_read_on_the_way(url: str, host: str | None) -> None:
+    assert readable(parse_url(url)) == host
+
+
+DANGEROUS = {"pickle", "marshal", "shelve", "dill", "yaml", "jsonpickle", "cloudpickle"}
+FLOORS = ("schemas", "streams", "credentials", "outbound", "consumers", "gateway", "credstream")
+
+
+def test_nothing_that_is_read_is_executed() -> None:
+    """JSON only (AU-11): no format that makes objects of what it reads, no eval."""
+    root = Path(__file__).parents[2]
+    found = set()
+    for path in (path for floor in FLOORS for path in (root / floor).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            if isinstance(node, ast.ImportFrom):
+                names = {node.module or ""}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names = {node.func.id} & {"eval", "exec", "__import__"}
+                found |= {(path.name, name) for name in names}
+            found |= {(path.name, n) for n in names if n.partition(".")[0] in DANGEROUS}
+    assert found == set()
