@@ -17,7 +17,7 @@ class Item:
 
 
 ITEMS = (
-    Item("Overview", "/dashboard", "overview"),
+    Item("Overview", "/dashboard", "overview", platform_only=True),
     Item("Dead letters", "/dashboard/dead", "dead"),
 )
 

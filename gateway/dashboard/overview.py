@@ -102,4 +102,4 @@ async def _health(request: web.Request) -> Health | None:
         return None
 
 
-ROUTES = (Route("GET", HERE, overview, Scope.READ),)
+ROUTES = (Route("GET", HERE, overview, Scope.READ, platform_only=True),)
