@@ -179,11 +179,12 @@ def test_secrets_do_not_show(ring: Keyring, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "k1", "k1:", ":AAAA", "k1:short", "k1:" + "A" * 44, "k 1:" + kek(), f"k1:{kek()},",
-        f"k1:{kek()} k1:{kek()}", "k1:" + "!" * 43, "a" * 65 + ":" + kek(),
+        "", " ", "k1", "k1:", ":AAAA", "k1:short", "k1:" + "A" * 44, "k 1:KEK", "k1:KEK,",
+        "k1:KEK k1:KEK", "k1:" + "!" * 43, "a" * 65 + ":KEK",
     ],
 )  # fmt: skip
 def test_a_malformed_ring_is_refused_without_repeating_it(text: str) -> None:
+    text = text.replace("KEK", kek())
     with pytest.raises(KeyringError) as caught:
         Keyring.parse(text)
     for pair in text.replace(",", " ").split():
