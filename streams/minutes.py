@@ -84,8 +84,8 @@ class Minutes:
         await self._store.once("tick", flat, keep_ms=_KEEP_MS)
 
     async def last(self, count: int, step: int = 1) -> tuple[int, list[Tally]]:
-        """The last `count` minutes (at most a day), `step` of them in each tally, oldest first; and
-        the epoch minute in which the first one begins."""
+        """The last `count` whole minutes (less than a day), `step` of them in each tally, oldest
+        first, without the step that still runs; and the epoch minute in which the first begins."""
         return (await of_queues(self._store.redis, [self._store.keys.tag], count, step))[0]
 
 
@@ -94,7 +94,7 @@ async def of_queues(
 ) -> list[tuple[int, list[Tally]]]:
     """`Minutes.last` for many queues. Raises Unavailable."""
     now = int((await redis.command("TIME", key=keys.PROBE))[0]) // 60
-    first = (now // step + 1) * step - count
+    first = now // step * step - count
     slots = [minute % DAY_MIN for minute in range(first, first + count)]
     places = [keys.QueueKeys(queue) for queue in queues]
     rings = await asyncio.gather(

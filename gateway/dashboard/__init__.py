@@ -39,15 +39,17 @@ A page is one view function, one template and one row in its module's `ROUTES`:
 
 from aiohttp import web
 
-from gateway.dashboard import assets, live, overview
+from gateway.dashboard import assets, dead, live, overview
+from gateway.dashboard.causes import Library
 from gateway.dashboard.faces import faces
 from gateway.dashboard.view import PLACE, PlaceSettings
 
 __all__ = ["ROUTES", "faces", "install"]
 
-ROUTES = (*assets.ROUTES, *overview.ROUTES, *live.ROUTES)
+ROUTES = (*assets.ROUTES, *overview.ROUTES, *live.ROUTES, *dead.ROUTES)
 
 
 def install(app: web.Application) -> None:
     """What pages need of an application."""
     app[PLACE] = PlaceSettings()
+    app[dead.LIBRARY] = Library()
