@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from consumers import Reject, RetryLater, Worker
+    from credstream.client import Client
     from credstream.names import QueueName
     from credstream.queues import queue_manager
     from schemas.job import Backoff, JobOptions, JobPriority, State
@@ -29,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Backoff",
+    "Client",
     "Job",
     "JobOptions",
     "JobPriority",
@@ -49,6 +51,7 @@ __all__ = [
 
 _HOMES = {
     "consumers": ("Reject", "RetryLater", "Worker"),
+    "credstream.client": ("Client",),
     "credstream.names": ("QueueName",),
     "credstream.queues": ("queue_manager",),
     "schemas.job": ("Backoff", "JobOptions", "JobPriority", "State"),

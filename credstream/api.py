@@ -1,6 +1,7 @@
-"""What the command line says to a gateway over HTTP."""
+"""One call to a gateway over HTTP: sent again where that is safe, its refusals as exceptions."""
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import quote
@@ -9,11 +10,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from schemas.job import State
-
-ENDED = (State.COMPLETED, State.FAILED)
-FIRST_POLL_S = 0.05
-LONGEST_POLL_S = 1.0
+FIRST_PAUSE_S = 0.1
 REQUEST_TIMEOUT_S = 40.0
 """More than the gateway gives itself for any request."""
 
@@ -22,12 +19,60 @@ class Unreachable(Exception):
     """Nobody answers as a gateway at that address. The message says what happened."""
 
 
+class Stranger(Unreachable):
+    """Somebody answers there, but it is no gateway; or it is no address at all."""
+
+
 class Refused(Exception):
     """The gateway said no. `str()` is its reason, one line for each thing that is wrong."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__("\n".join(_problem_lines(problem)))
         self.problem = problem
+        """The problem (RFC 9457) as it came."""
+
+    @property
+    def status(self) -> int:
+        return int(self.problem.get("status", 0))
+
+    @property
+    def code(self) -> str:
+        """Stable: what programs decide by."""
+        return str(self.problem.get("code", ""))
+
+    @property
+    def faults(self) -> list[Mapping[str, str]]:
+        """What is wrong where: `{pointer, detail}`."""
+        return list(self.problem.get("errors") or ())
+
+
+class Forbidden(Refused):
+    """401 and 403: no credential, or not enough of one."""
+
+
+class NotThere(Refused):
+    """404: no such queue, job or path, or another organization's."""
+
+
+class Conflict(Refused):
+    """409: not in this state, or another request is at it."""
+
+
+class Invalid(Refused):
+    """400, 413, 415 and 422: what was sent does not fit."""
+
+
+class Busy(Refused):
+    """429 and 503: later."""
+
+
+_KINDS = {
+    **dict.fromkeys((401, 403), Forbidden),
+    404: NotThere,
+    409: Conflict,
+    **dict.fromkeys((400, 413, 415, 422), Invalid),
+    **dict.fromkeys((429, 503), Busy),
+}
 
 
 def _problem_lines(problem: Mapping[str, Any]) -> list[str]:
@@ -41,35 +86,23 @@ def _problem_lines(problem: Mapping[str, Any]) -> list[str]:
 class Gateway:
     """One gateway. `async with Gateway(url) as gateway`; every call answers the envelope's data.
 
-    Raises Unreachable and Refused.
+    `key`: an API key. Raises Unreachable, and a kind of Refused. What is safe to be sent again is,
+    up to `retries` times: what only reads, what sets a state, and submissions, which get an
+    Idempotency-Key for that.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, key: str | None = None, retries: int = 2) -> None:
         self.url = url.rstrip("/")
+        self._retries = retries
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=5)
-        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._session = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
-
-    async def submit(self, queue: str, job: Mapping[str, Any]) -> Any:
-        """Add one job `{name?, data, options?}`; `{id, state, deduplicated}`."""
-        return await self._call("POST", f"/queue/{_word(queue)}/jobs", job)
-
-    async def job(self, queue: str, job_id: str) -> Any:
-        """A job as it is now."""
-        return await self._call("GET", f"/queue/{_word(queue)}/job/{_word(job_id)}")
-
-    async def retry(self, queue: str, job_id: str) -> Any:
-        """Give a failed job another chance."""
-        return await self._call("POST", f"/queue/{_word(queue)}/job/{_word(job_id)}/retry")
-
-    async def stats(self) -> Any:
-        """The counts of every queue."""
-        return await self._call("GET", "/queue/stats")
 
     async def is_ready(self) -> bool:
         """Whether the gateway is there and can store jobs."""
@@ -79,33 +112,48 @@ class Gateway:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
 
-    async def wait_for_end(self, queue: str, job_id: str) -> Any:
-        """The job once it has completed or failed, however long that takes."""
-        pause_s = FIRST_POLL_S
-        while True:
-            job = await self.job(queue, job_id)
-            if job["state"] in ENDED:
-                return job
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
-
-    async def _call(self, method: str, path: str, body: object = None) -> Any:
+    async def call(
+        self, method: str, path: str, body: object = None, *, safe: bool = False
+    ) -> dict[str, Any]:
+        """The whole envelope of the answer. `safe`: the call may be repeated."""
+        headers = {}
+        if method == "POST" and path.endswith("/jobs"):
+            headers["Idempotency-Key"] = secrets.token_hex(16)
+            safe = True
         data = None if body is None else orjson.dumps(body)
-        headers = {"Content-Type": "application/json"} if data is not None else {}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        for left in range(self._retries if safe or method == "GET" else 0, -1, -1):
+            try:
+                return await self._send(method, path, data, headers)
+            except (Unreachable, Busy, Conflict) as error:
+                if left == 0 or not _may_pass(error):
+                    raise
+                pause_s = FIRST_PAUSE_S * 4 ** (self._retries - left)
+                await asyncio.sleep(pause_s * (1 + secrets.randbelow(100) / 200))
+        raise AssertionError("the last try answers or raises")
+
+    async def data(self, method: str, path: str, body: object = None, *, safe: bool = False) -> Any:
+        """What is in the envelope."""
+        return (await self.call(method, path, body, safe=safe))["data"]
+
+    async def _send(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> dict[str, Any]:
         try:
             url = URL(self.url + path, encoded=True)
             async with self._session.request(method, url, data=data, headers=headers) as response:
                 answer = _parse(await response.read())
                 if response.ok and "data" in answer:
-                    return answer["data"]
+                    return answer
                 if "title" in answer:
-                    raise Refused(answer)
-                raise Unreachable(
+                    raise _KINDS.get(response.status, Refused)(answer)
+                raise Stranger(
                     f"{self.url} answered with status {response.status}, but not as a Credstream "
                     "gateway does. Check the address (--url or CREDSTREAM_URL)."
                 )
         except (aiohttp.InvalidURL, ValueError) as error:
-            raise Unreachable(
+            raise Stranger(
                 f"{self.url} is not an http:// or https:// address (--url or CREDSTREAM_URL)."
             ) from error
         except TimeoutError as error:
@@ -117,7 +165,14 @@ class Gateway:
             ) from error
 
 
-def _word(text: str) -> str:
+def _may_pass(error: Exception) -> bool:
+    """Whether the same call may go better in a moment."""
+    if isinstance(error, Refused):
+        return isinstance(error, Busy) or error.code == "idempotency_in_flight"
+    return not isinstance(error, Stranger)
+
+
+def word(text: str) -> str:
     """One segment of a path: a job id may hold any printable character, `/` and `?` too."""
     return quote(text, safe="")
 

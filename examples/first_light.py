@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from rich.console import Console
 
 from credstream import Job, Worker, connect
-from credstream.api import Gateway, Refused, Unreachable
+from credstream.api import Refused, Unreachable
+from credstream.client import Client
 from credstream.embedded import redis_url
 from credstream.process import Command, describe_exit, end, spawn
 from credstream.tables import stats_table
@@ -63,7 +64,7 @@ async def main() -> None:
     """The story, from an empty directory to an empty directory."""
     with tempfile.TemporaryDirectory(prefix="credstream-demo-") as place:
         data_dir = Path(place) / "data"
-        async with running(data_dir) as url, Gateway(url) as gateway:
+        async with running(data_dir) as url, Client(url) as gateway:
             issuer = await a_university_gets_a_key(gateway)
             vc_jwt = await a_graduate_gets_a_credential(gateway, issuer)
             anyone_can_check_it(vc_jwt, issuer)
@@ -91,7 +92,7 @@ async def running(data_dir: Path) -> AsyncIterator[str]:
             )
         )
     try:
-        async with Gateway(url) as gateway:
+        async with Client(url) as gateway:
             while not await gateway.is_ready():
                 check(process.returncode is None, f"`credstream up` starts, but: {tail(log)}")
                 await asyncio.sleep(0.05)
@@ -121,20 +122,18 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-40:]) or "it printed nothing"
 
 
-async def completed(gateway: Gateway, queue: str, job: dict[str, Any]) -> Any:
+async def completed(gateway: Client, queue: str, job: dict[str, Any]) -> Any:
     """Submit `job`, wait for its end, and answer its result."""
-    added = await gateway.submit(queue, job)
-    tell(f"[dim]POST /queue/{queue}/jobs[/] -> job {added['id']}")
-    ended = await gateway.wait_for_end(queue, added["id"])
-    check(
-        ended["state"] == "completed", f"job {added['id']} completes: {ended.get('failedReason')}"
-    )
-    took_ms = ended["finishedOn"] - ended["timestamp"]
+    added = await gateway.submit_as_is(queue, job)
+    tell(f"[dim]POST /queue/{queue}/jobs[/] -> job {added.id}")
+    ended = await gateway.wait_for_end(queue, added.id)
+    check(ended.state == "completed", f"job {added.id} completes: {ended.failed_reason}")
+    took_ms = (ended.finished_on or 0) - ended.timestamp
     tell(f"A consumer took it from the stream; {took_ms} ms after its submission it was done.")
-    return ended["returnvalue"]
+    return ended.returnvalue
 
 
-async def a_university_gets_a_key(gateway: Gateway) -> str:
+async def a_university_gets_a_key(gateway: Client) -> str:
     """Create a did:key issuer; its DID."""
     chapter("A university wants to issue degrees. It needs a DID.")
     data = {"operation": "create", "didMethod": "key", **UNIVERSITY}
@@ -145,7 +144,7 @@ async def a_university_gets_a_key(gateway: Gateway) -> str:
     return issuer
 
 
-async def a_graduate_gets_a_credential(gateway: Gateway, issuer: str) -> str:
+async def a_graduate_gets_a_credential(gateway: Client, issuer: str) -> str:
     """Issue a degree; the credential as a JWT."""
     chapter("A graduate asks for the degree.")
     data = {
@@ -192,7 +191,7 @@ def unpadded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-async def a_job_fails_and_is_repaired(gateway: Gateway, data_dir: Path) -> None:
+async def a_job_fails_and_is_repaired(gateway: Client, data_dir: Path) -> None:
     """Three attempts fail, the dead letter tells why, a retry over HTTP succeeds."""
     chapter("Now something goes wrong. The transcripts office has a queue of its own.")
     archive = data_dir.parent / "archive.txt"
@@ -212,43 +211,42 @@ async def a_job_fails_and_is_repaired(gateway: Gateway, data_dir: Path) -> None:
         await redis.close()
 
 
-async def three_attempts_fail(gateway: Gateway) -> str:
+async def three_attempts_fail(gateway: Client) -> str:
     """Submit the job that cannot succeed yet and read its dead letter; its id."""
     options = {"attempts": 3, "backoff": {"type": "fixed", "delay": 300}}
     job = {"name": "copy", "data": {"student": GRADUATE}, "options": options}
-    added = await gateway.submit(TRANSCRIPTS, job)
-    tell(f"[dim]POST /queue/{TRANSCRIPTS}/jobs[/] -> job {added['id']}")
-    dead = await gateway.wait_for_end(TRANSCRIPTS, added["id"])
-    check(dead["state"] == "failed", "a job whose file is missing fails")
-    check(dead["attemptsMade"] == 3, f"it was tried three times, not {dead['attemptsMade']}")
+    added = await gateway.submit_as_is(TRANSCRIPTS, job)
+    tell(f"[dim]POST /queue/{TRANSCRIPTS}/jobs[/] -> job {added.id}")
+    dead = await gateway.wait_for_end(TRANSCRIPTS, added.id)
+    check(dead.state == "failed", "a job whose file is missing fails")
+    check(dead.attempts_made == 3, f"it was tried three times, not {dead.attempts_made}")
     tell("Its worker cannot find the archive. Three attempts, 300 ms apart, then the job lies in")
     tell("the dead-letter stream with the history of its errors:")
-    for error in dead["errors"]:
-        at = time.strftime("%H:%M:%S", time.localtime(error["at"] / 1000))
-        tell(f"  attempt {error['attempt']} at {at}: [red]{error['message']}[/]")
-    job_id: str = added["id"]
-    return job_id
+    for error in dead.errors:
+        at = time.strftime("%H:%M:%S", time.localtime(error.at / 1000))
+        tell(f"  attempt {error.attempt} at {at}: [red]{error.message}[/]")
+    return added.id
 
 
-async def a_retry_succeeds(gateway: Gateway, job_id: str) -> None:
+async def a_retry_succeeds(gateway: Client, job_id: str) -> None:
     """Redrive the dead letter over HTTP."""
     tell("Somebody puts the archive back, and the dead letter gets another chance:")
     await gateway.retry(TRANSCRIPTS, job_id)
     tell(f"[dim]POST /queue/{TRANSCRIPTS}/job/{job_id}/retry[/]")
     done = await gateway.wait_for_end(TRANSCRIPTS, job_id)
-    check(done["state"] == "completed", f"the retried job completes: {done.get('failedReason')}")
-    tell(f"[green]Completed[/]: {done['returnvalue']['transcript']}.")
+    check(done.state == "completed", f"the retried job completes: {done.failed_reason}")
+    tell(f"[green]Completed[/]: {done.returnvalue['transcript']}.")
 
 
-async def the_books_balance(gateway: Gateway) -> None:
+async def the_books_balance(gateway: Client) -> None:
     """Nothing is left over."""
     chapter("The books, at the end of the day.")
     queues = await gateway.stats()
-    console.print(stats_table(queues))
-    counts = {queue["name"]: queue for queue in queues}
+    console.print(stats_table([queue.model_dump(by_alias=True) for queue in queues]))
+    counts = {queue.name: queue for queue in queues}
     for name in ("did-operations", "vc-issuance", TRANSCRIPTS):
-        check(counts[name]["completed"] == 1, f"{name} has completed one job")
-    check(all(queue["failed"] == 0 for queue in queues), "no job is left failed")
+        check(counts[name].completed == 1, f"{name} has completed one job")
+    check(all(queue.failed == 0 for queue in queues), "no job is left failed")
 
 
 async def tell_it() -> int:

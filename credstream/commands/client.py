@@ -111,11 +111,12 @@ def submit(
 
 
 async def _submit(url: str, queue: str, job: dict[str, Any], *, wait: bool) -> Any:
-    from credstream.api import Gateway
+    from credstream.client import Client
 
-    async with Gateway(url) as gateway:
-        added = await gateway.submit(queue, job)
-        return await gateway.wait_for_end(queue, added["id"]) if wait else added
+    async with Client(url) as client:
+        added = await client.submit_as_is(queue, job)
+        told = await client.wait_for_end(queue, added.id) if wait else added
+    return told.model_dump(by_alias=True, mode="json")
 
 
 @click.command()
@@ -135,7 +136,7 @@ def stats(as_json: bool, url: str) -> None:
 
 
 async def _stats(url: str) -> Any:
-    from credstream.api import Gateway
+    from credstream.client import Client
 
-    async with Gateway(url) as gateway:
-        return await gateway.stats()
+    async with Client(url) as client:
+        return [row.model_dump(by_alias=True) for row in await client.stats()]
