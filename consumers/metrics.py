@@ -2,7 +2,7 @@
 are plain ones (`consumers.hooks.metrics`, `streams.tally`) until a scrape asks for them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -20,6 +20,7 @@ from schemas.metrics import BY_NAME, Row, Spread
 from schemas.metrics import Metric as Definition
 from schemas.spec import catalog
 from streams import Redis
+from streams.durability import Standing
 
 
 def families(rows: Iterable[Row]) -> Iterator[Metric]:
@@ -61,8 +62,8 @@ class WorkerMetrics(Collector):
         self._redis = redis
         self._numbers = numbers
         self._lag_s = 0.0
-        self.durability: Mapping[str, bool] = {}
-        """Level asked for -> whether Redis holds it; empty while nobody looked."""
+        self.standing: Standing | None = None
+        """Whether Redis keeps what the durability level promises; None: it was not asked yet."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -81,8 +82,8 @@ class WorkerMetrics(Collector):
     def _rows(self) -> Iterator[Row]:
         yield Row("credstream_build_info", (version_of_credstream(), "worker"), 1)
         yield Row("credstream_event_loop_lag_seconds", (), self._lag_s)
-        for level, met in self.durability.items():
-            yield Row("credstream_durability_met", (level,), float(met))
+        if self.standing is not None:
+            yield Row("credstream_durability_met", (self.standing.level,), float(self.standing.met))
         served = [one.queue for one in self._numbers]
         buried: Counter[tuple[str, str]] = Counter()
         for one in self._numbers:

@@ -65,8 +65,6 @@ class Watched:
     idle: Mapping[str, str] = field(default_factory=dict)
     """Queues that this process does not work on though it should, and why."""
     metrics: WorkerMetrics | None = None
-    durability: Mapping[str, Any] | None = None
-    """Which level was asked for at the start, and whether Redis holds it."""
 
 
 @asynccontextmanager
@@ -98,8 +96,8 @@ def _routes(watched: Watched, heart: Heart) -> list[web.RouteDef]:
         said: dict[str, Any] = {"ready": ready}
         if watched.idle:
             said["stopped"] = dict(watched.idle)
-        if watched.durability is not None:
-            said["durability"] = dict(watched.durability)
+        if watched.metrics is not None and watched.metrics.standing is not None:
+            said["durability"] = watched.metrics.standing.told()
         return web.json_response(said, status=200 if ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
@@ -13,10 +13,14 @@ from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
-from streams import Redis, RedisSettings, connect
+from streams import Redis, RedisSettings, connect, durability
+from streams.durability import insist
+from streams.errors import CredstreamError
 from streams.settings import readable
 
 logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 5.0
 
 
 async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | None = None) -> None:
@@ -31,9 +35,14 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
         logger.warning("Redis at %s is reached without TLS; rediss:// would encrypt it", host)
     try:
         async with AsyncExitStack() as stack:
+            standing = await insist(handle)
             workers, idle = await _open(settings, handle, stack)
             numbers = [job_numbers.attach(worker) for worker in workers]
-            watched = Watched(handle, stopping, idle, WorkerMetrics(handle, numbers))
+            metrics = WorkerMetrics(handle, numbers)
+            metrics.standing = standing
+            telling = asyncio.create_task(_tell_standing(handle, metrics))
+            stack.callback(telling.cancel)
+            watched = Watched(handle, stopping, idle, metrics)
             await stack.enter_async_context(
                 probes(settings.probe_host, settings.probe_port, watched)
             )
@@ -44,6 +53,17 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
     finally:
         if handle is not redis:
             await handle.close()
+
+
+async def _tell_standing(redis: Redis, metrics: WorkerMetrics) -> None:
+    """Say what speaks against the durability level; first find out, where Redis was away."""
+    while (standing := metrics.standing) is None:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        with suppress(CredstreamError):
+            metrics.standing = await durability.standing(redis)
+    for check in standing.checks:
+        if check.word != "ok":
+            logger.warning("durability %s: %s %s", standing.level, check.says, check.fix)
 
 
 async def _open(

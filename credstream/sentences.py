@@ -44,6 +44,7 @@ def tell(error: Exception) -> Told:
     from credstream.api import Refused, Unreachable
     from credstream.datadir import DataDirError
     from credstream.embedded import EmbeddedError
+    from streams.durability import NotKept
     from streams.errors import CredstreamError, Unavailable
 
     match error:
@@ -60,7 +61,7 @@ def tell(error: Exception) -> Told:
             return WrongUsage(_invalid(error))
         case SettingsError():
             return WrongUsage(f"A setting cannot be read: {error}.")
-        case NoProcessor() | KeyringError() | ContextsError():
+        case NotKept() | NoProcessor() | KeyringError() | ContextsError():
             return WrongUsage(str(error))
         case OSError(errno=errno.EADDRINUSE):
             return Told(f"The address is taken by another program: {error.strerror}.")

@@ -13,6 +13,7 @@ from gateway import (
     dead_letters,
     dids,
     docs_page,
+    durable,
     events,
     health,
     idempotency,
@@ -75,6 +76,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    durable.install(app)
     metrics.install(app, TABLE)
     idempotency.install(app)
     openapi.install(app, TABLE)

@@ -191,6 +191,12 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "The storage is full",
             "There is no room for submissions now; everything else goes on. Try again later.",
         ),
+        engine.NotDurable: Kind(
+            503,
+            "durability_not_met",
+            "Too few copies",
+            "Too few replicas have this yet. Send it again with the same Idempotency-Key.",
+        ),
         engine.Unavailable: Kind(
             503,
             "storage_unavailable",

@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.durable import DURABLE
 from gateway.errors import NotReady
 from gateway.keys import LIFE, REDIS
 from gateway.principal import Scope
@@ -31,6 +32,13 @@ async def readyz(request: web.Request) -> web.Response:
     return envelope({"status": "ready"})
 
 
+async def details(request: web.Request) -> web.Response:
+    """GET /readyz/details: As /readyz; also the durability level and whether Redis keeps it."""
+    await readyz(request)
+    standing = request.app[DURABLE].standing
+    return envelope({"status": "ready", "durability": standing.told() if standing else None})
+
+
 async def index(_request: web.Request) -> web.Response:
     """GET /: where to go from here."""
     links = {"stats": "/queue/stats", "live": "/livez", "ready": "/readyz"}
@@ -41,4 +49,5 @@ ROUTES = (
     Route("GET", "/", index, Scope.PUBLIC),
     Route("GET", "/livez", livez, Scope.PUBLIC),
     Route("GET", "/readyz", readyz, Scope.PUBLIC, statuses=(200, 503)),
+    Route("GET", "/readyz/details", details, Scope.READ, platform_only=True, statuses=(200, 503)),
 )

@@ -7,7 +7,7 @@ one: with METRICS_ON=port `credstream gateway --processes` gives each a metrics 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -25,16 +25,15 @@ from prometheus_client.registry import Collector
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.directory import Directory
+from gateway.durable import DURABLE
 from gateway.errors import problems
-from gateway.health import livez, readyz
+from gateway.health import details, livez, readyz
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS
 from gateway.measuring import Depths, HttpNumbers, Lag, demand
 from gateway.principal import Scope
 from gateway.routes import Route
 from schemas.metrics import BY_NAME, Row, Spread
 from schemas.metrics import Metric as Definition
-from streams import Redis
 from streams.errors import CredstreamError
 
 PROBE_S = 1.0
@@ -58,14 +57,12 @@ class MetricsSettings(BaseSettings):
 class GatewayMetrics(Collector):
     """Everything one gateway process exports, in a registry of its own."""
 
-    def __init__(self, redis: Redis, directory: Directory, table: Iterable[Route]) -> None:
+    def __init__(self, app: web.Application, table: Iterable[Route]) -> None:
         self.settings = MetricsSettings()
         self.http = HttpNumbers(table)
         self.lag = Lag()
-        self.durability: Mapping[str, bool] = {}
-        """Level asked for -> whether Redis holds it; empty while nobody looked."""
-        self._redis = redis
-        self._depths = Depths(directory, self.settings.metrics_queues_max)
+        self._redis, self._durable = app[REDIS], app[DURABLE]
+        self._depths = Depths(app[DIRECTORY], self.settings.metrics_queues_max)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -86,8 +83,8 @@ class GatewayMetrics(Collector):
     def _rows(self) -> Iterator[Row]:
         yield Row("credstream_build_info", (_version(), "gateway"), 1)
         yield Row("credstream_event_loop_lag_seconds", (), self.lag.worst_s)
-        for level, met in self.durability.items():
-            yield Row("credstream_durability_met", (level,), float(met))
+        if (standing := self._durable.standing) is not None:
+            yield Row("credstream_durability_met", (standing.level,), float(standing.met))
         yield from self._depths.rows()
         yield from self._redis.tally.rows(self._depths.names)
         yield from self.http.rows()
@@ -123,7 +120,7 @@ ROUTES = (
 
 def install(app: web.Application, table: Iterable[Route]) -> None:
     """Measure from now on. After the directory is there, before the application starts."""
-    app[METRICS] = measured = GatewayMetrics(app[REDIS], app[DIRECTORY], table)
+    app[METRICS] = measured = GatewayMetrics(app, table)
     # Outermost, so that it sees what every other middleware makes of an error.
     app.middlewares.insert(0, measured.http.middleware())
 
@@ -144,7 +141,7 @@ async def metrics_port(app: web.Application) -> AsyncIterator[int]:
         yield 0
         return
     beside = web.Application(middlewares=[problems])
-    for key in (REDIS, SETTINGS, DIRECTORY, LIFE, METRICS):
+    for key in (REDIS, SETTINGS, DIRECTORY, LIFE, METRICS, DURABLE):
         beside[key] = app[key]  # type: ignore[misc]
     beside.add_routes(
         [
@@ -152,6 +149,7 @@ async def metrics_port(app: web.Application) -> AsyncIterator[int]:
             web.get("/internal/scaling/{name}", scaling),
             web.get("/livez", livez),
             web.get("/readyz", readyz),
+            web.get("/readyz/details", details),
         ]
     )
     runner = web.AppRunner(beside, access_log=None)

@@ -2,7 +2,8 @@
 
 CredstreamError
 ├── Unavailable          Redis cannot be reached, is loading, failing over or read-only: try again
-│   └── Full             Redis is out of memory: submissions are refused until there is room
+│   ├── Full             Redis is out of memory: submissions are refused until there is room
+│   └── NotDurable       stored, but not on as many replicas as the durability level asks for
 ├── NotFound             no such job
 ├── WrongState           the job is not where the verb needs it (carries `.state`)
 ├── Looping              the job has failed too often to be run again without being forced
@@ -29,6 +30,11 @@ class Full(Unavailable):
     """Redis has reached maxmemory: add is refused, workers go on."""
 
     retry_after_ms = 5_000
+
+
+class NotDurable(Unavailable):
+    """The primary has it, too few replicas do. The call may be repeated and adds nothing twice
+    when its jobs have ids or an idempotency key."""
 
 
 class NotFound(CredstreamError):

@@ -43,6 +43,12 @@ class Link:
         self._opening = asyncio.Lock()
         self._watch: asyncio.TimerHandle | None = None
         self.client_id = 0
+        self._opened = 0
+
+    @property
+    def session(self) -> int:
+        """Which of this link's connections, in order, the next command goes to."""
+        return self._opened if self._wire else self._opened + 1
 
     async def send(self, *commands: Command) -> list[Any]:
         """The replies, in order; an error reply is an element, not an exception.
@@ -89,6 +95,7 @@ class Link:
             if self._wire is None:
                 connection = await self._handshake()
                 self._wire = Wire(connection, self._broken)
+                self._opened += 1
                 self._schedule_watch(self._wire)
             return self._wire
 

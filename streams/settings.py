@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Level = Literal["standard", "strict", "replicated"]
 SCHEMES = frozenset(
     {"redis", "rediss", "unix"}
     | {f"{tls}+{kind}" for tls in ("redis", "rediss") for kind in ("sentinel", "cluster")}
@@ -22,7 +23,9 @@ class RedisSettings(BaseSettings):
     password can be rotated without a restart; so are the TLS files.
     """
 
-    model_config = SettingsConfigDict(env_prefix="REDIS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="REDIS_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     url: SecretStr | None = None
     """redis:// rediss:// unix:// redis+sentinel://h:p,h:p/master redis+cluster://h:p,h:p"""
@@ -41,6 +44,19 @@ class RedisSettings(BaseSettings):
     timeout_ms: int = Field(default=5_000, ge=100)
     """How long a reply may take before the connection counts as dead."""
     connect_timeout_ms: int = Field(default=2_000, ge=50)
+    durability: Level = Field(default="standard", validation_alias="DURABILITY")
+    """What Redis must be set to, and with `replicated` what a submission waits for (REL-2)."""
+    durability_replicas: int = Field(default=1, ge=1, validation_alias="DURABILITY_REPLICAS")
+    """With `replicated`: how many replicas must have a submission before it is answered."""
+    durability_wait_ms: int = Field(default=1_000, ge=1, validation_alias="DURABILITY_WAIT_MS")
+    """With `replicated`: how long a submission waits for them."""
+    durability_force: bool = Field(default=False, validation_alias="DURABILITY_FORCE")
+    """Start on a Redis that does not keep what the level promises, and complain."""
+
+    @property
+    def replicas_wanted(self) -> int:
+        """Replicas that must have a submission before it is answered."""
+        return self.durability_replicas if self.durability == "replicated" else 0
 
     @field_validator(
         *("username", "password", "password_file", "url"),

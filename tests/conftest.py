@@ -21,6 +21,9 @@ settings.register_profile("ci", deadline=None)
 settings.register_profile("nightly", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+# The servers of tests save nothing, which a program that begins would refuse (REL-2).
+os.environ.setdefault("DURABILITY_FORCE", "true")
+
 KIND = os.environ.get("CREDSTREAM_TEST_REDIS", "valkey")
 
 
@@ -35,7 +38,7 @@ class Backend(Protocol):
 
 @pytest.fixture(scope="session")
 def redis_kind() -> str:
-    """The name of what stands behind the fixtures, for tests that make sense on some of them only."""
+    """What stands behind the fixtures, for tests that make sense on some of them only."""
     return KIND
 
 

@@ -16,6 +16,7 @@ from schemas.job import Backoff
 from schemas.metrics import BY_NAME, MAILS, METRICS, REASONS, WEBHOOKS, Spread, names_of
 from schemas.spec import catalog
 from streams import Job, Queue, Redis
+from streams.durability import Standing
 
 AT_ONCE = Backoff(type="fixed", delay=0)
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -48,7 +49,7 @@ async def test_everything_in_the_table_is_there_from_the_first_scrape_and_nothin
 ) -> None:
     numbers = [attach(Worker(name, succeed, redis=redis)) for name in ("webhooks", "emails")]
     metrics = WorkerMetrics(redis, numbers)
-    metrics.durability = {"standard": True}
+    metrics.standing = Standing("standard", ())
     await redis.ping()
     series = read(metrics.exposition())
     # A code is known when an error has had it.
