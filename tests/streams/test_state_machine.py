@@ -81,6 +81,32 @@ class Life(QueueLife):
             assert job is not None
             self.model.revive(job)
 
+    @precondition(lambda self: self.model.due)
+    @rule(data=st.data())
+    def advance(self, data: st.DataObject) -> None:
+        job = self.model.jobs[data.draw(st.sampled_from(sorted(self.model.due)))]
+        assert self.do(self.queue.advance(job.id)) is State.WAITING
+        self.model.withdraw(job)
+        self.model.wait(job, job.priority)
+
+    @rule(job_id=st.sampled_from(IDS), priority=st.sampled_from([0, 5, 10]))
+    def prioritize(self, job_id: str, priority: int) -> None:
+        job = self.model.jobs.get(job_id)
+        try:
+            state = self.do(self.queue.prioritize(job_id, priority))
+        except NotFound:
+            assert job is None
+        except WrongState as error:
+            assert job is not None
+            assert error.state == job.state not in {"waiting", "delayed"}
+        else:
+            assert job is not None
+            assert state == job.state
+            job.priority = priority
+            if job.state == "waiting" and job.lane != priority:
+                self.model.withdraw(job)
+                self.model.wait(job, priority)
+
     @rule(
         state=st.sampled_from([State.COMPLETED, State.FAILED]), grace=st.sampled_from([0, HOUR_MS])
     )
