@@ -56,9 +56,12 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
         _check_query(request)
         resource = request.match_info.route.resource
         method = "GET" if request.method == "HEAD" else request.method
-        # Without a resource nothing is there, which the handler says. Whatever is there and is not
-        # in the table is nobody's to call.
-        route = routes[method, resource.canonical] if resource is not None else None
+        # Without a resource nothing is there, which the handler says. What is there and is not in
+        # the table is for nobody but admins of the platform.
+        route = None
+        if resource is not None:
+            unknown = Route(method, "", handler, Scope.ADMIN, platform_only=True)
+            route = routes.get((method, resource.canonical), unknown)
         presented = _presented(request)
         is_open = route is not None and route.needs is not Scope.PUBLIC and await gate.is_open()
         if gate.is_local:
