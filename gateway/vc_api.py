@@ -178,9 +178,7 @@ async def _run(request: web.Request, name: str, data: Json) -> JobView:
     with request.app[READER].follow(name) as tape:
         place = await tape.now()
         try:
-            receipt, _ = await submit_one(
-                listed, {"data": data, "options": options}, Way(trace)
-            )
+            receipt, _ = await submit_one(listed, {"data": data, "options": options}, Way(trace))
         except (InvalidJob, JobTooBig) as error:
             found = [Fault(one.pointer.removeprefix("/data"), one.detail) for one in error.faults]
             raise BadRequest("`errors` says what does not fit.", found) from None
