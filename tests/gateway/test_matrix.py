@@ -28,15 +28,17 @@ QUEUE = "vc-verification"
 CREDENTIAL = "urn:uuid:6f0f4f63-2c39-5d2b-9c0e-6c1f1d0a7c55"
 NO_SCOPE, NOT_PLATFORM = "insufficient_scope", "platform_only"
 SETTINGS = GatewaySettings(host="127.0.0.1", port=0, require_auth="always")
+WITH_IDS = (
+    *("/queue/{name}/job/", "/dashboard/queue/{name}/job/"),
+    *("/batches/", "/webhooks/destinations/", "/credentials/{", "/keys/{"),
+)
 IDS = [f"{route.method} {route.path}" for route in TABLE]
 OF_ONE_TENANT = [
     route
     for route in TABLE
     if route.needs is not Scope.PUBLIC
     and not route.platform_only
-    and route.path.startswith(
-        ("/queue/{name}/job/", "/batches/", "/webhooks/destinations/", "/credentials/{", "/keys/{")
-    )
+    and route.path.startswith(WITH_IDS)
 ]
 
 
@@ -53,6 +55,7 @@ class World:
         path = route.path.replace("{name}", QUEUE)
         path = re.sub(r"\{fingerprint:.+?\}\}", "0123456789ab", path)
         path = re.sub(r"\{id:\[0-9a-f\]\{16\}\}", "0123456789abcdef", path)
+        path = re.sub(r"\{\w+:([a-z]+)\|[^{}]*\}", r"\1", path)  # the first of some words
         return re.sub(r"\{\w+(?::[^{}]+)?\}", things[kind] if kind else "x", path)
 
 
@@ -74,6 +77,7 @@ async def world(redis: Redis) -> World:
     return World(
         {
             "/queue/{name}/job/": "own-job",
+            "/dashboard/queue/{name}/job/": "own-job",
             "/batches/": "",
             "/webhooks/destinations/": to.id,
             "/credentials/{": CREDENTIAL,
@@ -81,6 +85,7 @@ async def world(redis: Redis) -> World:
         },
         {
             "/queue/{name}/job/": "no-job",
+            "/dashboard/queue/{name}/job/": "no-job",
             "/batches/": "nothing",
             "/webhooks/destinations/": "0" * 32,
             "/credentials/{": "urn:uuid:nothing",
@@ -171,7 +176,7 @@ def test_what_there_is_to_be_kept_apart() -> None:
     others = {
         route.path
         for route in TABLE
-        if re.search(r"\{(?!name\})", route.path)
+        if re.search(r"\{(?!name\}|verb:)", route.path)
         and route.needs is not Scope.PUBLIC
         and not route.platform_only
         and route not in OF_ONE_TENANT
