@@ -1,4 +1,4 @@
-"""Every route x role x {own organization, other, platform, none}: the table decides (AU-3, AU-4)."""
+"""Every route x role x {own organization, other, platform, none}, by the table (AU-3, AU-4)."""
 
 import base64
 import re
