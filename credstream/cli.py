@@ -7,6 +7,7 @@ import click
 
 from credstream import __version__
 from credstream.commands.client import stats, submit
+from credstream.commands.doctor import doctor
 from credstream.commands.health import health
 from credstream.commands.issue import issue
 from credstream.commands.keys import keys
@@ -50,5 +51,5 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail, health):
+for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail, doctor, health):
     main.add_command(command)
