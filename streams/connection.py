@@ -239,9 +239,9 @@ class Redis:
         kwargs |= _login(settings.password_file, user, where.password)
         if where.tls:
             kwargs |= {
-                "ssl_ca_certs": _text(settings.tls_ca_file),
-                "ssl_certfile": _text(settings.tls_cert_file),
-                "ssl_keyfile": _text(settings.tls_key_file),
+                "ssl_ca_certs": settings.tls_ca_file,
+                "ssl_certfile": settings.tls_cert_file,
+                "ssl_keyfile": settings.tls_key_file,
                 "ssl_check_hostname": True,
             }
         return kwargs
@@ -267,6 +267,9 @@ class _PasswordFile(CredentialProvider):
         password = self._path.read_text(encoding="utf-8").strip()
         return (self._username, password) if self._username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
 
 def verdict(error: ResponseError) -> CredstreamError:
     """What an error reply means to a caller."""
@@ -291,10 +294,6 @@ def _maker(kind: type[AbstractConnection], kwargs: Mapping[str, Any]) -> Connect
         return kind(**kwargs)
 
     return make
-
-
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
 
 
 __all__ = ["Link", "Lost", "Redis", "connect", "verdict"]

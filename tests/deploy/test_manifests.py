@@ -293,6 +293,8 @@ def test_probes_ask_the_port_that_the_program_serves(overlay: str) -> None:
         box = container(one)
         if name_of(one) == "gateway":
             assert (env["HOST"], int(env["PORT"])) == ("0.0.0.0", named["http"])
+            assert (env["METRICS_ON"], env["METRICS_HOST"]) == ("port", "0.0.0.0")
+            assert int(env["METRICS_PORT"]) == named["metrics"]
         else:
             assert (env["PROBE_HOST"], int(env["PROBE_PORT"])) == ("0.0.0.0", named["metrics"])
         assert box["livenessProbe"]["httpGet"]["path"] == "/livez"

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from redis_servers import Server, redis7
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "redis"
 USER = "credstream"
 ADMIN = "admin"
+CA_VARIABLE = "REDIS_TLS_CA_FILE"
 
 
 def password_of(user: str) -> str:
@@ -43,7 +45,8 @@ class Secured:
 
     @property
     def url(self) -> str:
-        return f"rediss://{USER}@localhost:{self.server.port}"
+        login = f"{USER}:{quote(password_of(USER), safe='')}"
+        return f"rediss://{login}@localhost:{self.server.port}"
 
     def client(self, **options: Any) -> Any:
         """A plain redis-py client of the administrator, through the unix socket."""
@@ -61,19 +64,14 @@ class Secured:
 
 @contextmanager
 def secured(**options: Any) -> Iterator[Secured]:
-    """For the length of the block, the environment has the files to log in by (REDIS_...)."""
+    """For the length of the block, REDIS_TLS_CA_FILE names the authority of its certificate."""
     words = {"tls": True, "acl": users(), "username": ADMIN, "password": "admin"}
+    before = os.environ.get(CA_VARIABLE)
     with redis7(**{**words, **options}) as server:
-        file = server.dir / "password"
-        file.write_text(password_of(USER) + "\n")
-        added = {"REDIS_TLS_CA_FILE": str(server.ca), "REDIS_PASSWORD_FILE": str(file)}
-        before = {name: os.environ.get(name) for name in added}
-        os.environ.update(added)
+        os.environ[CA_VARIABLE] = str(server.ca)
         try:
             yield Secured(server)
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            del os.environ[CA_VARIABLE]
+            if before is not None:
+                os.environ[CA_VARIABLE] = before
