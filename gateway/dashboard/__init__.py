@@ -39,14 +39,44 @@ A page is one view function, one template and one row in its module's `ROUTES`:
 
 from aiohttp import web
 
-from gateway.dashboard import assets, dead, live, overview
+from gateway.dashboard import (
+    add,
+    assets,
+    audit,
+    credentials,
+    dead,
+    dids,
+    job,
+    keys,
+    live,
+    mail,
+    overview,
+    queue,
+    webhooks,
+    workers,
+)
 from gateway.dashboard.causes import Library
 from gateway.dashboard.faces import faces
 from gateway.dashboard.view import PLACE, PlaceSettings
 
 __all__ = ["ROUTES", "faces", "install"]
 
-ROUTES = (*assets.ROUTES, *overview.ROUTES, *live.ROUTES, *dead.ROUTES)
+ROUTES = (
+    *assets.ROUTES,
+    *overview.ROUTES,
+    *live.ROUTES,
+    *dead.ROUTES,
+    *queue.ROUTES,
+    *job.ROUTES,
+    *add.ROUTES,
+    *workers.ROUTES,
+    *webhooks.ROUTES,
+    *mail.ROUTES,
+    *dids.ROUTES,
+    *credentials.ROUTES,
+    *audit.ROUTES,
+    *keys.ROUTES,
+)
 
 
 def install(app: web.Application) -> None:

@@ -19,6 +19,13 @@ class Item:
 ITEMS = (
     Item("Overview", "/dashboard", "overview", platform_only=True),
     Item("Dead letters", "/dashboard/dead", "dead"),
+    Item("Add a job", "/dashboard/add", "add", Scope.SUBMIT),
+    Item("Workers", "/dashboard/workers", "workers", platform_only=True),
+    Item("Webhooks", "/dashboard/webhooks", "webhooks"),
+    Item("Mail", "/dashboard/mail", "mail"),
+    Item("DIDs and credentials", "/dashboard/dids", "credentials"),
+    Item("Audit", "/dashboard/audit", "audit", Scope.ADMIN),
+    Item("API keys", "/dashboard/keys", "keys", Scope.ADMIN),
 )
 
 

@@ -58,7 +58,11 @@ async def die(redis: Redis, name: str, code: str, message: str, count: int) -> N
                 "started": claim.job.claimed_ms,
                 "at": claim.job.claimed_ms + 180,
             }
-            first = item | {"attempt": 1, "at": claim.job.claimed_ms - 4_000}
+            first = item | {
+                "attempt": 1,
+                "started": claim.job.claimed_ms - 4_000,
+                "at": claim.job.claimed_ms - 3_790,
+            }
             endings.append(Ending(claim, "fail", history=orjson.dumps([first, item])))
         await hand.settle(*endings)
         left -= len(claims)

@@ -67,7 +67,9 @@
         continue;
       }
       const value = valueOf(input);
-      if (value !== undefined) body[input.name] = value;
+      if (value === undefined) continue;
+      const [member, inner] = input.name.split(".");
+      if (inner) (body[member] ??= {})[inner] = value; else body[member] = value;
     }
     if (button?.name) body[button.name] = button.value;
     return body;
@@ -147,6 +149,10 @@
   }
   for (const closer of $$("[data-closes]")) {
     closer.addEventListener("click", () => closer.closest("dialog")?.close());
+  }
+
+  for (const select of $$("select[data-submits]")) {
+    select.addEventListener("change", () => select.form.requestSubmit());
   }
 
   // ---- keyboard: / searches, g and a letter goes somewhere, Escape closes the menu

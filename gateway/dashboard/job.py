@@ -1,0 +1,197 @@
+"""One job: what it carries, what happened to it, why it waits, and what can be done with it."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import orjson
+from aiohttp import web
+from pydantic import Field
+
+from gateway import why
+from gateway.addressed import job_of
+from gateway.dashboard.told import told
+from gateway.dashboard.view import done, page, wanted
+from gateway.directory import Listed
+from gateway.errors import JobNotFound
+from gateway.keys import DIRECTORY
+from gateway.principal import Scope, principal_of
+from gateway.redaction import job_shown, redacted_text, shown
+from gateway.routes import Route
+from gateway.shapes import envelope
+from gateway.tenancy import deed
+from schemas.job import Integer, State, Wire
+
+EMBED_BYTES = 16_384
+"""Larger documents are fetched when somebody looks; the page stays small."""
+WEBHOOKS = "webhooks"
+CALLBACKS = 5
+ACTIONS = {
+    State.WAITING: ("prioritize", "cancel", "remove"),
+    State.ACTIVE: ("cancel",),
+    State.DELAYED: ("promote", "prioritize", "cancel", "remove"),
+    State.COMPLETED: ("remove",),
+    State.FAILED: ("retry", "remove"),
+}
+"""What is legal in which state."""
+
+
+class Priority(Wire):
+    """Which priority a job is to have."""
+
+    priority: Annotated[Integer, Field(ge=0, le=10)]
+
+
+async def job_page(request: web.Request) -> web.Response:
+    """One job with everything that is known of it."""
+    listed, job_id = await job_of(request)
+    job = await listed.queue.get(job_id)
+    if job is None:
+        raise JobNotFound("The queue holds no job with this id.")
+    view = await job_shown(request, job)
+    logs = [redacted_text(line) for line in await listed.queue.logs(job_id)]
+    here = f"/dashboard/queue/{listed.name}"
+    return page(
+        request,
+        "job.html",
+        title=job_id,
+        job=view,
+        state=job.state,
+        queue_path=here,
+        actions=ACTIONS[job.state],
+        embedded={name: _embedded(view[name]) for name in ("data", "returnvalue")},
+        attempts=_timeline(view, await _attempts(request, listed, job_id)),
+        logs=logs,
+        why=await _why(request, job.state),
+        token=_decoded(view["returnvalue"]),
+        callbacks=await _callbacks(request, listed, job_id, job.opts),
+    )
+
+
+async def document(request: web.Request) -> web.Response:
+    """The `data` or the `returnvalue` of a job as JSON, redacted like its page."""
+    listed, job_id = await job_of(request)
+    job = await listed.queue.get(job_id)
+    if job is None:
+        raise JobNotFound("The queue holds no job with this id.")
+    view = await job_shown(request, job)
+    return envelope(view[request.match_info["part"]])
+
+
+async def state_of(request: web.Request) -> web.Response:
+    """Where a job is and how far: what an open page asks while it runs."""
+    listed, job_id = await job_of(request)
+    job = await listed.queue.get(job_id)
+    if job is None:
+        return envelope({"state": "gone", "progress": None})
+    progress = await shown(request, f"{listed.name}/{job_id}", job.progress)
+    return envelope({"state": job.state, "progress": progress})
+
+
+async def act(request: web.Request) -> web.Response:
+    """Retry, promote, cancel or remove one job."""
+    listed, job_id = await job_of(request)
+    verb = request.match_info["verb"]
+    owner = principal_of(request).organization_id
+    who = deed(request, f"job.{verb}", f"{listed.name}/{job_id}", owner)
+    match verb:
+        case "retry":
+            await listed.queue.revive(job_id, who=who)
+        case "promote":
+            await listed.queue.advance(job_id, who=who)
+        case "cancel":
+            await listed.queue.cancel(job_id, who=who)
+        case _:
+            await listed.queue.remove(job_id, who=who)
+            return done(f"{job_id} is gone.", f"/dashboard/queue/{listed.name}")
+    return done(f"{verb}: done.")
+
+
+async def prioritize(request: web.Request) -> web.Response:
+    """A job that has not started gets another priority."""
+    listed, job_id = await job_of(request)
+    body = await wanted(request, Priority)
+    said = {"priority": body.priority}
+    owner = principal_of(request).organization_id
+    who = deed(request, "job.prioritize", f"{listed.name}/{job_id}", owner, said)
+    await listed.queue.prioritize(job_id, body.priority, who=who)
+    return done(f"The priority is {body.priority} now.")
+
+
+async def _attempts(request: web.Request, listed: Listed, job_id: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = await shown(
+        request, f"{listed.name}/{job_id}", await listed.queue.attempts(job_id)
+    )
+    if principal_of(request).is_platform:
+        return records
+    return [{k: v for k, v in record.items() if k != "operator"} for record in records]
+
+
+async def _why(request: web.Request, state: State) -> dict[str, Any] | None:
+    if state not in (State.WAITING, State.DELAYED):
+        return None
+    found: dict[str, Any] = told(await why.why(request))
+    return found
+
+
+async def _callbacks(
+    request: web.Request, listed: Listed, job_id: str, opts: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The deliveries of its endings, newest last."""
+    if not opts.get("callbackUrl") or listed.name == WEBHOOKS:
+        return []
+    queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
+    found = []
+    for ending in range(1, CALLBACKS + 1):
+        delivery = await queue.get(f"cb-{listed.name}-{job_id}-{ending}")
+        if delivery is not None:
+            found.append(await job_shown(request, delivery))
+    return found
+
+
+def _timeline(view: dict[str, Any], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Failed attempts with their errors and how long they took, oldest first."""
+    by_number = {record.get("attempt", record.get("number")): record for record in records}
+    steps = []
+    for error in view["errors"]:
+        started, at = error.get("started"), error.get("at")
+        took = at - started if isinstance(started, int) and isinstance(at, int) else None
+        steps.append({**error, "took": took, "record": by_number.pop(error["attempt"], None)})
+    steps += [
+        {"attempt": number, "reason": "recorded", "message": "", "at": None, "took": None}
+        | {"record": record}
+        for number, record in by_number.items()
+    ]
+    return steps
+
+
+def _embedded(value: Any) -> str | None:
+    """The document as text when it is small enough for the page; None: the script fetches it."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    return text.decode() if len(text) <= EMBED_BYTES else None
+
+
+def _decoded(result: Any) -> dict[str, Any] | None:
+    """Header and claims of a credential in a result, unverified; None: there is none to see."""
+    token = result.get("vcJwt") if isinstance(result, dict) else None
+    if not isinstance(token, str) or token.count(".") != 2:
+        return None
+    try:
+        header, claims = (
+            orjson.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            for part in token.split(".")[:2]
+        )
+    except (binascii.Error, ValueError):
+        return None
+    return {"header": header, "claims": claims}
+
+
+_ONE = "/dashboard/queue/{name}/job/{id:[^/]+}"
+ROUTES = (
+    Route("GET", _ONE, job_page, Scope.READ),
+    Route("GET", _ONE + "/part/{part:data|returnvalue}", document, Scope.READ),
+    Route("GET", _ONE + "/state", state_of, Scope.READ),
+    Route("POST", _ONE + "/{verb:retry|promote|cancel|remove}", act, Scope.OPERATE),
+    Route("POST", _ONE + "/prioritize", prioritize, Scope.OPERATE, body=Priority),
+)
