@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
 from consumers.hooks import metrics as job_numbers
+from consumers.hooks import minutes
 from consumers.metrics import WorkerMetrics
 from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
@@ -37,6 +38,7 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
         async with AsyncExitStack() as stack:
             standing = await insist(handle)
             workers, idle = await _open(settings, handle, stack)
+            await stack.enter_async_context(minutes.counted(handle, workers))
             numbers = [job_numbers.attach(worker) for worker in workers]
             metrics = WorkerMetrics(handle, numbers)
             metrics.standing = standing

@@ -27,6 +27,7 @@ from gateway.principal import (
 )
 from gateway.routes import Route
 from gateway.security import address_of, check_host, check_query, check_site, without_keys
+from gateway.sessions import signed_in
 from gateway.throttle import charge, quota_headers
 from outbound.settings import OutboundSettings
 from streams.settings import readable
@@ -91,6 +92,9 @@ async def _identify(
     if presented is None:
         if is_open:
             return LOCAL
+        session = await signed_in(request)
+        if session is not None:
+            return session
         raise Unauthorized("Send `Authorization: Bearer <API key or token>`.")
     address = address_of(request, request.app[SETTINGS].trusted_proxies)
     if not gate.is_known(presented):

@@ -120,14 +120,31 @@ class Gate:
             return True
         return True
 
+    async def holder(self, key_id: str) -> Principal:
+        """Who a key stands for that was shown at the beginning of a session. Raises Unauthorized,
+        Unavailable."""
+        known = await self._read(key_id)
+        return self._holder(known, known.record.digest if known.record else "")
+
+    def token_ends_s(self, text: str) -> float | None:
+        """When a token that `principal` has taken ends (epoch s); None for a key."""
+        found = self._tokens.get(_fingerprint(text))
+        return None if found is None else found[1]
+
     async def _by_key(self, key_id: str, text: str) -> Principal:
+        return self._holder(await self._read(key_id), access.digest_of(text))
+
+    async def _read(self, key_id: str) -> _Known:
         known = self._keys.get(key_id)
         if known is None or self._clock_s() - known.read_s >= FRESH_S:
             asked_s = self._clock_s()
             known = _Known(*await access.find(self._redis, key_id), asked_s)
             _keep(self._keys, key_id, known)
+        return known
+
+    def _holder(self, known: _Known, digest: str) -> Principal:
         record = known.record
-        right = hmac.compare_digest(access.digest_of(text), record.digest if record else "0" * 64)
+        right = hmac.compare_digest(digest, record.digest if record else "0" * 64)
         now_ms = known.now_ms + int(1_000 * (self._clock_s() - known.read_s))
         if record is None or not right or not record.is_valid(now_ms):
             raise _invalid()

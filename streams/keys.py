@@ -213,3 +213,8 @@ def audits() -> Keys:
 def canary(queue: str, canary_id: str) -> Keys:
     """A share of a queue's dead letters that was sent first."""
     return Keys(f"cs:{{{queue}}}:", {"canary": f"canary:{canary_id}"})
+
+
+def session(digest: str) -> Keys:
+    """Somebody who signed in, by the SHA-256 of the session's id."""
+    return Keys(f"cs:session:{{{digest}}}", {"session": ""})

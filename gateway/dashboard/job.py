@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from gateway import why
+from gateway import events, why
 from gateway.addressed import job_of
 from gateway.dashboard.told import told
 from gateway.dashboard.view import done, page, wanted
@@ -192,6 +192,7 @@ ROUTES = (
     Route("GET", _ONE, job_page, Scope.READ),
     Route("GET", _ONE + "/part/{part:data|returnvalue}", document, Scope.READ),
     Route("GET", _ONE + "/state", state_of, Scope.READ),
+    Route("GET", _ONE + "/events", events.of_job, Scope.READ),
     Route("POST", _ONE + "/{verb:retry|promote|cancel|remove}", act, Scope.OPERATE),
     Route("POST", _ONE + "/prioritize", prioritize, Scope.OPERATE, body=Priority),
 )

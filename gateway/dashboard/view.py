@@ -20,6 +20,7 @@ from gateway.dashboard.assets import FOLDER, address_of
 from gateway.dashboard.navigation import navigation, role_of
 from gateway.errors import InvalidRequest
 from gateway.principal import Scope, principal_of
+from gateway.sessions import SESSION_ID
 from gateway.shapes import envelope
 
 POLICY = (
@@ -32,8 +33,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-SESSION_ID = web.RequestKey("session_id", str)
-"""The session a request came with, when it came with one."""
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -67,7 +67,7 @@
 
   const facts = document.querySelector("[data-job]");
   if (!facts || ["completed", "failed"].includes(facts.dataset.state)) return;
-  const source = new EventSource(facts.dataset.job.replace(/^\/dashboard/, "").replace(/\/state$/, "/events"));
+  const source = new EventSource(facts.dataset.job.replace(/\/state$/, "/events"));
   source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) source.close(); });
   const look = async () => {
     const response = await fetch(facts.dataset.job, { headers: { Accept: "application/json" } }).catch(() => null);
