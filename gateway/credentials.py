@@ -100,8 +100,13 @@ async def unsuspend(request: web.Request) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     """GET /credentials/{id}/status: revoked, suspended, and where verifiers read it."""
-    _, states = await _credential(request)
-    return envelope(_shown(request.match_info["id"], states))
+    return envelope(await status_of(request, request.match_info["id"]))
+
+
+async def status_of(request: web.Request, credential_id: str) -> dict[str, Any]:
+    """What `show` tells of a credential. Raises CredentialNotFound."""
+    _, states = await _credential(request, credential_id)
+    return _shown(credential_id, states)
 
 
 async def status_list(request: web.Request) -> web.Response:
@@ -170,12 +175,13 @@ async def _look_later(
 
 
 async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool]) -> web.Response:
-    record, states = await _credential(request)
+    credential_id = request.match_info["id"]
+    record, states = await _credential(request, credential_id)
     asked = await _body(request)
     purpose, _ = wanted
     if purpose not in states:
         raise NoSuchEntry(f"It was issued without a status for {purpose}, so nobody would see it.")
-    credential_id, state = request.match_info["id"], states[purpose]
+    state = states[purpose]
     parameters = asked.model_dump(exclude_none=True)
     owner = state.owner.organization_id
     who = deed(request, f"credential.{verb}", credential_id, owner, parameters)
@@ -193,9 +199,9 @@ async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool])
     return envelope(_shown(credential_id, await status.states(queue.redis, record.places)))
 
 
-async def _credential(request: web.Request) -> tuple[status.Record, States]:
-    """The one the path names. Raises CredentialNotFound, also for another tenant's."""
-    redis, credential_id = request.app[REDIS], request.match_info["id"]
+async def _credential(request: web.Request, credential_id: str) -> tuple[status.Record, States]:
+    """The one of this id. Raises CredentialNotFound, also for another tenant's."""
+    redis = request.app[REDIS]
     found = len(credential_id) <= MAX_ID_CHARS and await status.find(redis, credential_id)
     if found:
         states = await status.states(redis, found.places)

@@ -40,14 +40,15 @@ async def names(request: web.Request) -> web.Response:
             name=name,
             description=one.spec.description if one.spec else "",
             product=one.spec is not None,
-            payload=_payload_schema(one),
+            payload=payload_schema(one),
         ).model_dump(by_alias=True)
         for name, one in sorted(known.items())
     ]
     return tagged(request, envelope(rows))
 
 
-def _payload_schema(listed: Listed) -> dict[str, Any] | None:
+def payload_schema(listed: Listed) -> dict[str, Any] | None:
+    """JSON Schema of the payloads of a queue; None: any object."""
     model = listed.spec and listed.spec.payload
     return _schema(model) if model else listed.schema
 

@@ -147,7 +147,7 @@ async def again(request: web.Request) -> web.Response:
     return done(f"{result['replayed']:,} of {result['matched']:,} deliveries run again.")
 
 
-_ONE = HERE + "/{id:[0-9a-f]+}"
+_ONE = HERE + "/{id}"
 ROUTES = (
     Route("GET", HERE, destinations, Scope.READ),
     Route("GET", _ONE, destination, Scope.READ),
