@@ -18,7 +18,7 @@ from gateway.principal import Scope
 from gateway.routes import Route
 from gateway.settings import GatewaySettings
 from schemas.status import PURPOSES
-from streams import Queue, Redis, access
+from streams import Queue, Redis, access, dids
 from streams import destinations as store
 from streams.destinations import Destination
 from tests.gateway.callers import OTHER, OWN, ROLE_NAMES, Callers, callers, scopes_of_role
@@ -26,11 +26,14 @@ from tests.gateway.samples import Serve
 
 QUEUE = "vc-verification"
 CREDENTIAL = "urn:uuid:6f0f4f63-2c39-5d2b-9c0e-6c1f1d0a7c55"
+DID = "did:web:issuer.example:own"
 NO_SCOPE, NOT_PLATFORM = "insufficient_scope", "platform_only"
 SETTINGS = GatewaySettings(host="127.0.0.1", port=0, require_auth="always")
 WITH_IDS = (
     *("/queue/{name}/job/", "/dashboard/queue/{name}/job/"),
     *("/batches/", "/webhooks/destinations/", "/credentials/{", "/keys/{"),
+    *("/dashboard/webhooks/{", "/dashboard/credentials/{", "/dashboard/keys/{"),
+    "/dashboard/dids/{",
 )
 IDS = [f"{route.method} {route.path}" for route in TABLE]
 OF_ONE_TENANT = [
@@ -72,6 +75,8 @@ async def world(redis: Redis) -> World:
     lists = StatusLists(redis, Custody(redis, ring), "http://localhost:3000", ttl_ms=90_000)
     issuer = await lists.custody.create_did_key(("made", "for", "tests"), OWN)
     await lists.assign(CREDENTIAL, issuer, OWN, PURPOSES, (CREDENTIAL,))
+    made = dids.Version("{}", "{}", f"{DID}#k", [(f"{DID}#k", "sealed")])
+    await dids.create(redis, dids.Change(DID, OWN, ("tests",), "{}"), made)
     text, key_id = access.mint("test")
     await access.create(redis, text, access.NewKey("own", ("read",), OWN), "tests", b"")
     return World(
@@ -82,6 +87,10 @@ async def world(redis: Redis) -> World:
             "/webhooks/destinations/": to.id,
             "/credentials/{": CREDENTIAL,
             "/keys/{": key_id,
+            "/dashboard/webhooks/{": to.id,
+            "/dashboard/credentials/{": CREDENTIAL,
+            "/dashboard/keys/{": key_id,
+            "/dashboard/dids/{": DID,
         },
         {
             "/queue/{name}/job/": "no-job",
@@ -90,6 +99,10 @@ async def world(redis: Redis) -> World:
             "/webhooks/destinations/": "0" * 32,
             "/credentials/{": "urn:uuid:nothing",
             "/keys/{": "000000000000",
+            "/dashboard/webhooks/{": "0" * 32,
+            "/dashboard/credentials/{": "urn:uuid:nothing",
+            "/dashboard/keys/{": "000000000000",
+            "/dashboard/dids/{": "did:web:nothing.example",
         },
     )
 
@@ -181,7 +194,10 @@ def test_what_there_is_to_be_kept_apart() -> None:
         and not route.platform_only
         and route not in OF_ONE_TENANT
     }
-    assert others == {"/mail/suppressions/{id:(?!check$)[^/]+}"}, "its list is the caller's own"
+    assert others == {
+        "/mail/suppressions/{id:(?!check$)[^/]+}",
+        "/dashboard/mail/suppressions/{id}/allow",
+    }, "its list is the caller's own"
 
 
 def test_who_may_do_what_is_decided_in_the_table() -> None:
@@ -189,5 +205,5 @@ def test_who_may_do_what_is_decided_in_the_table() -> None:
         if route.needs is Scope.PUBLIC:
             assert not route.platform_only
         if route.method not in ("GET", "HEAD"):
-            reading = route.path == "/mail/suppressions/check"
+            reading = route.path.endswith("/mail/suppressions/check")
             assert route.needs is not Scope.READ or reading, route.path
