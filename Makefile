@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check bench screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ check: $(READY) ## Lint, types, architecture
 bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run
 
+screenshots: $(READY) ## Take the pictures of the dashboard in docs/images
+	$(BIN)/python -m tests.dashboard.screenshots
+
 clean: ## Remove everything that was made
-	rm -rf $(VENV) bench/bullmq/node_modules tests/interop/node_modules dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) bench/bullmq/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -202,8 +202,8 @@ async def _canary(request: web.Request, canary_id: str) -> Canary:
     return canary
 
 
-_ONE = HERE + "/{name}/{fingerprint:[0-9a-f]+}"
-_CANARY = HERE + "/{name}/canary/{id:[0-9a-f]+}"
+_ONE = HERE + "/{name}/{fingerprint}"
+_CANARY = HERE + "/{name}/canary/{id}"
 ROUTES = (
     Route("GET", HERE, causes_page, Scope.READ, platform_only=True),
     Route("GET", _ONE, cause_page, Scope.READ, platform_only=True),

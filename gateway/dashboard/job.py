@@ -14,18 +14,20 @@ from gateway.addressed import job_of
 from gateway.dashboard.told import told
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
-from gateway.errors import JobNotFound
+from gateway.errors import InvalidRequest, JobNotFound
 from gateway.keys import DIRECTORY
 from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown, redacted_text, shown
 from gateway.routes import Route
 from gateway.shapes import envelope
+from gateway.submit import Way, submit_one
 from gateway.tenancy import deed
 from schemas.job import Integer, State, Wire
 
 EMBED_BYTES = 16_384
 """Larger documents are fetched when somebody looks; the page stays small."""
 WEBHOOKS = "webhooks"
+VERIFICATION = "vc-verification"
 CALLBACKS = 5
 ACTIONS = {
     State.WAITING: ("prioritize", "cancel", "remove"),
@@ -119,6 +121,27 @@ async def prioritize(request: web.Request) -> web.Response:
     return done(f"The priority is {body.priority} now.")
 
 
+async def verify(request: web.Request) -> web.Response:
+    """The credential in a job's result is verified by a job of its own, to which the page leads."""
+    listed, job_id = await job_of(request)
+    job = await listed.queue.get(job_id)
+    if job is None:
+        raise JobNotFound("The queue holds no job with this id.")
+    token = (await job_shown(request, job))["returnvalue"]
+    token = token.get("vcJwt") if isinstance(token, dict) else None
+    if _decoded({"vcJwt": token}) is None:
+        raise InvalidRequest("There is no credential in the result that you may see.")
+    data = job.data if isinstance(job.data, dict) else {}
+    payload = {
+        "vcJwt": token,
+        "organizationId": data.get("organizationId", "platform"),
+        "userId": data.get("userId", "dashboard"),
+    }
+    verification = await request.app[DIRECTORY].find(VERIFICATION)
+    added, _ = await submit_one(verification, {"name": "verify-credential", "data": payload}, Way())
+    return done("It is being verified.", f"/dashboard/queue/{VERIFICATION}/job/{added['id']}")
+
+
 async def _attempts(request: web.Request, listed: Listed, job_id: str) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = await shown(
         request, f"{listed.name}/{job_id}", await listed.queue.attempts(job_id)
@@ -194,5 +217,6 @@ ROUTES = (
     Route("GET", _ONE + "/state", state_of, Scope.READ),
     Route("GET", _ONE + "/events", events.of_job, Scope.READ),
     Route("POST", _ONE + "/{verb:retry|promote|cancel|remove}", act, Scope.OPERATE),
+    Route("POST", _ONE + "/verify", verify, Scope.SUBMIT),
     Route("POST", _ONE + "/prioritize", prioritize, Scope.OPERATE, body=Priority),
 )

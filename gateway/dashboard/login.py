@@ -9,11 +9,10 @@ from pydantic import StringConstraints
 from gateway.dashboard.view import done, page, wanted
 from gateway.gate import GATE, Unauthorized
 from gateway.keys import REDIS, REQUEST_ID, SETTINGS
-from gateway.principal import Principal, Scope, principal_of
+from gateway.principal import Principal, Scope
 from gateway.routes import Route
 from gateway.security import address_of
-from gateway.sessions import COOKIE, SESSION_ID
-from gateway.tenancy import deed_of
+from gateway.sessions import COOKIE, SESSION_ID, signed_in
 from schemas.job import Wire
 from streams import audit, sessions
 from streams.audit import Deed
@@ -62,7 +61,7 @@ async def sign_in(request: web.Request) -> web.Response:
         principal.key_id,
         sessions.end_ms(now_ms, None if ends_s is None else int(ends_s * 1_000)),
     )
-    await audit.record(redis, _deed(request, principal, address))
+    await audit.record(redis, _deed(request, principal, address, "session.open"))
     if old := request.cookies.get(COOKIE):
         await sessions.close(redis, old)
     response = done("", _within(body.next))
@@ -72,21 +71,22 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Ends the session."""
+    """Ends the session of the cookie, if it has one."""
     response = done("", HERE)
-    if session_id := request.get(SESSION_ID):
-        owner = principal_of(request).organization_id
+    principal = await signed_in(request)
+    if principal is not None:
         redis = request.app[REDIS]
-        await audit.record(redis, deed_of(request, "session.close", "dashboard", owner))
-        await sessions.close(redis, session_id)
+        address = address_of(request, request.app[SETTINGS].trusted_proxies)
+        await audit.record(redis, _deed(request, principal, address, "session.close"))
+        await sessions.close(redis, request[SESSION_ID])
     response.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Strict")
     return response
 
 
-def _deed(request: web.Request, principal: Principal, address: str | None) -> Deed:
+def _deed(request: web.Request, principal: Principal, address: str | None, action: str) -> Deed:
     return Deed(
         actor=principal.name,
-        action="session.open",
+        action=action,
         target="dashboard",
         organization_id=principal.organization_id,
         key_id=principal.key_id,
@@ -104,5 +104,5 @@ def _within(path: str) -> str:
 ROUTES = (
     Route("GET", HERE, login_page, Scope.PUBLIC),
     Route("POST", HERE, sign_in, Scope.PUBLIC, body=SignIn),
-    Route("POST", "/dashboard/logout", sign_out, Scope.READ),
+    Route("POST", "/dashboard/logout", sign_out, Scope.PUBLIC),
 )

@@ -3,16 +3,14 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from gateway.dashboard.view import page
 from gateway.directory import Listed
 from gateway.keys import DIRECTORY, REDIS
-from gateway.principal import Scope
+from gateway.principal import Scope, principal_of
 from gateway.routes import Route
-from gateway.shapes import stats
 from streams import Counts
 from streams.errors import CredstreamError
 from streams.health import Health, health
@@ -21,6 +19,10 @@ from streams.minutes import WAIT, Tally, of_queues
 HERE = "/dashboard"
 SPARK_MIN = 60
 SPARK_STEP_MIN = 2
+CARDS = 40
+"""Queues shown as cards; the others, which have less to tell, are rows."""
+ROWS = 260
+"""With more queues than cards and rows together the rest is told as a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Card:
 
 
 async def cards(request: web.Request, listed: Mapping[str, Listed]) -> list[Card]:
-    """What there is to see of these queues, those with work first."""
+    """What there is to see of these queues: those in trouble first, then those with work."""
     names = list(listed)
     counts, rings = await asyncio.gather(
         asyncio.gather(*(one.queue.counts() for one in listed.values())),
@@ -60,7 +62,11 @@ async def cards(request: web.Request, listed: Mapping[str, Listed]) -> list[Card
         Card(name, count, tallies, total(tallies))
         for name, count, (_, tallies) in zip(names, counts, rings, strict=True)
     ]
-    return sorted(found, key=lambda card: (card.counts.total == 0, card.name))
+    return sorted(found, key=_rank)
+
+
+def _rank(card: Card) -> tuple[bool, bool, str]:
+    return not card.unattended, card.counts.total == 0, card.name
 
 
 def total(tallies: list[Tally]) -> Tally:
@@ -71,21 +77,20 @@ def total(tallies: list[Tally]) -> Tally:
     return whole
 
 
-def live(card: Card) -> dict[str, Any]:
-    """What the stream of counts says of a queue."""
-    return stats(card.name, card.counts)
-
-
 async def overview(request: web.Request) -> web.Response:
-    """GET /dashboard: every queue with its counts, live."""
+    """Every queue with its counts, live; for an organization the names of the queues."""
     listed = await request.app[DIRECTORY].all()
+    if not principal_of(request).is_platform:
+        return page(request, "queues.html", title="Queues", here=HERE, names=sorted(listed))
     found, redis = await asyncio.gather(cards(request, listed), _health(request))
     return page(
         request,
         "overview.html",
         title="Overview",
         here=HERE,
-        cards=found,
+        cards=found[:CARDS],
+        rows=found[CARDS : CARDS + ROWS],
+        count=len(found),
         redis=redis,
         sums={
             state: sum(getattr(card.counts, state) for card in found)
@@ -102,4 +107,4 @@ async def _health(request: web.Request) -> Health | None:
         return None
 
 
-ROUTES = (Route("GET", HERE, overview, Scope.READ, platform_only=True),)
+ROUTES = (Route("GET", HERE, overview, Scope.READ),)

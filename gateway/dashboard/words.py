@@ -100,7 +100,7 @@ def spark(values: Sequence[float]) -> Spark:
     top = max(values) or 1
     step = SPARK_WIDTH / (len(values) - 1)
     points = [
-        f"{at * step:.1f} {SPARK_HEIGHT - 1 - value / top * (SPARK_HEIGHT - 3):.1f}"
+        f"{at * step:.0f} {SPARK_HEIGHT - 1 - value / top * (SPARK_HEIGHT - 3):.1f}"
         for at, value in enumerate(values)
     ]
     line = "M" + "L".join(points)

@@ -106,7 +106,7 @@ async def test_signing_in_is_recorded(address: str, redis: Redis) -> None:
     key = await make_key(redis, "read")
     async with signed_in(address, key):
         found = await audit.page(redis, None, 10, lambda _: True)
-    assert "session.open" in [one.deed["action"] for one in found.records]
+    assert "session.open" in [one.deed["action"] for one in found.found]
 
 
 async def test_a_session_ends_after_twelve_hours_and_is_not_readable_in_redis(

@@ -43,6 +43,7 @@
       element.parentElement.classList.toggle("zero", one[state] === 0);
     }
     card.querySelector("[data-fact=workers]").textContent = one.workers;
+    if (!card.classList.contains("card")) return;
     card.querySelector("[data-fact=oldest]").textContent = duration(one.oldestWaitingMs);
     card.querySelector("[data-badge=paused]").hidden = !one.paused;
     card.querySelector("[data-badge=unattended]").hidden = !one.unattended;
