@@ -27,7 +27,8 @@ from streams.outcomes import owners
 from streams.search import Found, search
 
 PAGE_JOBS = 25
-SCAN_JOBS = 5_000
+SCAN_JOBS = 2_000
+"""Jobs one page of a search looks at; the next page goes on behind them."""
 BULK_MOST = 10_000
 """Jobs one action touches; it says when there are more."""
 SPANS = {"hour": (60, 1), "day": (1_430, 10)}
