@@ -14,8 +14,8 @@ from gateway.principal import Scope
 from gateway.routes import Route
 
 HERE = "/dashboard/workers"
-ROWS_MAX = 200
-JOBS_SHOWN = 5
+ROWS_MAX = 100
+JOBS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)

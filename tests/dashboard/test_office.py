@@ -76,7 +76,7 @@ async def test_workers_alive_silent_and_missing(http: ClientSession, redis: Redi
     assert "state-alive" in text
     assert "state-silent" in text
     assert re.search(r"nobody works:</strong>\s*<a[^>]*>vc-verification</a> \(1\)", text)
-    assert "and 2 more" in text
+    assert "and 4 more" in text
     assert "&lt;img src=x" in text
     only = await seen(http, "/dashboard/workers?queue=emails")
     assert "busy" in only
@@ -88,7 +88,7 @@ async def test_many_workers_are_bounded(http: ClientSession, redis: Redis) -> No
     for n in range(400):
         jobs = {f"job-{'x' * 90}-{i}": now_ms() for i in range(200)}
         await office.appear(redis, "emails", f"worker-{n}", now_ms(), slots=200, running=jobs)
-    assert "200 more are not shown" in await seen(http, "/dashboard/workers")
+    assert "300 more are not shown" in await seen(http, "/dashboard/workers")
 
 
 async def test_a_destination_is_switched_limited_and_replayed(
