@@ -107,7 +107,12 @@ class Store:
 
     async def ready(self) -> None:
         """Opened, so that calls started one after the other are written in that order."""
-        if self.keys.tag not in self.redis.opened:
+        if self.keys.tag in self.redis.opened:
+            return
+        try:
+            await self.open()
+        except Lost:
+            await self.redis.unreachable()
             await self.open()
 
     async def open(self) -> None:
