@@ -17,6 +17,7 @@ from schemas.spec import catalog
 from schemas.status import PURPOSES
 from streams import Queue, Redis, dids, mail
 from streams import destinations as store
+from streams.audit import Deed
 from streams.claims import Ending
 from streams.destinations import Destination, Ended
 from streams.keys import QueueKeys
@@ -42,11 +43,12 @@ Content-Type: text/plain; charset=utf-8
 async def deliver(redis: Redis, organization: str, origin: str, *outcomes: str) -> Destination:
     """A destination and what became of deliveries to it."""
     to, rules = Destination(organization, origin), store.Rules()
+    who = Deed("credstream", "destination.disable", to.id, organization).encode()
     await store.write_down(redis, to, rules.forget_ms)
     for n, outcome in enumerate(outcomes):
         lease = f"{outcome}-{n}"
         await store.admit(redis, to, f"job-{n}", lease, rules)
-        await store.settle(redis, to, lease, Ended(outcome, who=b"{}"), rules)  # type: ignore[arg-type]
+        await store.settle(redis, to, lease, Ended(outcome, who=who), rules)  # type: ignore[arg-type]
     return to
 
 
@@ -60,8 +62,12 @@ async def try_webhooks(redis: Redis, organization: str, url: str, event: str = "
         await queue.add("webhooks", data | {"organizationId": organization}, job_id=f"hook-{n}")
         claim = await hand.take_one()
         record = {
-            "number": 1, "started": claim.job.claimed_ms, "durationMs": 48 + n,
-            "outcome": outcome, "code": f"http_{status}", "status": status,
+            "number": 1,
+            "started": claim.job.claimed_ms,
+            "durationMs": 48 + n,
+            "outcome": outcome,
+            "code": f"http_{status}",
+            "status": status,
             "operator": {"address": "192.0.2.7"},
         }
         await hand.claims.attempt(claim, record)

@@ -1,0 +1,226 @@
+"""The pages beside the queues in a browser: every action with the keyboard and the mouse."""
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote
+
+import back_office as office
+import pytest
+from playwright.async_api import Browser, expect
+
+from streams import Queue, Redis, access, audit, mail
+from streams import destinations as store
+from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.test_office import EVIL, ORG, now_ms
+
+LOOKS = (("light", 1280, 800), ("dark", 1280, 800), ("light", 390, 844))
+
+
+@pytest.fixture(autouse=True)
+def ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+async def seen(browser: Browser, address: str) -> AsyncIterator[Watched]:
+    """A page of its own; what it did wrong fails the test at its end."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    watched = Watched(await context.new_page(), address)
+    yield watched
+    await context.close()
+    assert watched.faults == []
+
+
+async def furnish(redis: Redis, folder: Path, word: str = "Your diploma") -> dict[str, str]:
+    """Something on every page; answers the pages."""
+    now = now_ms()
+    for n in range(5):
+        jobs = {f"job-{n}-{i}": now - 900 * i for i in range(2 * n)}
+        await office.appear(
+            redis, "emails", f"node-{n}.1", now, host=f"node-{n}", slots=8, running=jobs
+        )
+    await office.appear(redis, "webhooks", "node-9.1", now - 30_000, host="node-9", slots=8)
+    to = await office.deliver(redis, ORG, office.ORIGIN, *["success"] * 9, "failure", "failure")
+    bad = await office.deliver(redis, ORG, "https://erp.acme-energy.example:8443", "gone")
+    await office.deliver(redis, ORG, "https://slow.acme-energy.example", *["failure"] * 12)
+    await office.try_webhooks(redis, ORG, office.URL, word)
+    for name, reason in (("a", "hard bounce"), ("b", word), ("c", "complaint")):
+        await office.suppress(redis, ORG, f"{name}@example.com", reason, 30)
+    mail_id = office.capture(folder, word, f"Dear student,\n\n{word} is ready.\n")
+    did = await office.host_did(redis, ORG, "issuers/acme")
+    await office.tombstone(redis, ORG, "issuers/old")
+    await office.issue(redis, ORG)
+    for n, verb in enumerate(("queue.pause", "job.retry", "credential.revoke")):
+        said = {"jobs": n, "reason": word}
+        await audit.record(redis, audit.Deed("ann", verb, f"emails/{n}", ORG, parameters=said))
+    return {
+        "workers": "/dashboard/workers",
+        "webhooks": f"/dashboard/webhooks?organizationId={ORG}",
+        "webhook": f"/dashboard/webhooks/{to.id}",
+        "webhook-disabled": f"/dashboard/webhooks/{bad.id}",
+        "mail": f"/dashboard/mail?organizationId={ORG}",
+        "captured": "/dashboard/mail/captured",
+        "message": f"/dashboard/mail/captured/{mail_id}",
+        "dids": f"/dashboard/dids?organizationId={ORG}",
+        "did": f"/dashboard/dids/{quote(did, safe='')}",
+        "credential": f"/dashboard/credentials?id={office.CREDENTIAL}",
+        "audit": "/dashboard/audit",
+        "keys": "/dashboard/keys",
+        "add": "/dashboard/add",
+        "add-webhooks": "/dashboard/add/webhooks?from=hook-1",
+    }
+
+
+async def test_pages_full_of_things_in_light_dark_and_on_a_phone(
+    browser: Browser, address: str, redis: Redis, tmp_path: Path
+) -> None:
+    pages = await furnish(redis, tmp_path)
+    found: dict[str, list[str]] = {}
+    for scheme, width, height in LOOKS:
+        context = await browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        for name, path in pages.items():
+            watched = Watched(await context.new_page(), address)
+            await watched.open(path)
+            wrong = [*await watched.barriers(), *watched.faults]
+            wide = await watched.page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                wrong.append(f"{wide} pixels wide")
+            await watched.picture(f"office-{name}-{scheme}-{width}")
+            if wrong:
+                found[f"{name} {scheme} {width}"] = wrong
+            await watched.page.close()
+        await context.close()
+    assert found == {}
+
+
+async def test_markup_does_nothing(seen: Watched, redis: Redis, tmp_path: Path) -> None:
+    for path in (await furnish(redis, tmp_path, EVIL)).values():
+        await seen.open(path)
+        assert await seen.page.locator("main img, main script").count() == 0
+
+
+async def test_faults_stand_beside_the_fields(seen: Watched, redis: Redis) -> None:
+    await seen.open("/dashboard/add/emails")
+    page = seen.page
+    await page.get_by_label("to", exact=True).fill("nobody")
+    await page.get_by_label("template").fill("welcome")
+    await page.get_by_label("organizationId").fill(ORG)
+    await page.get_by_label("context").fill("{")
+    await page.get_by_label("context").press("Tab")
+    await page.get_by_role("button", name="Add the job").press("Enter")
+    fault = page.locator(".fault")
+    await expect(fault).to_have_count(1)
+    await expect(fault).to_contain_text("is not JSON")
+    await expect(page.get_by_label("context")).to_be_focused()
+    await expect(page.get_by_label("context")).to_have_attribute("aria-invalid", "true")
+    await page.get_by_label("context").fill("{}")
+    await page.get_by_role("button", name="Add the job").click()
+    await expect(fault).to_have_text("must be exactly one address, as name@example.com")
+    await seen.picture("office-add-faults")
+    await page.get_by_label("to", exact=True).fill("a@example.com")
+    await page.get_by_text("Name and options").click()
+    await page.get_by_label("jobId").fill("made-here")
+    await page.get_by_role("button", name="Add the job").click()
+    await page.wait_for_url("**/dashboard/queue/emails/job/made-here")
+    assert (await Queue("emails", redis).get("made-here")) is not None
+    # The browser itself says 422 in its console.
+    seen.faults = [one for one in seen.faults if "422" not in one]
+
+
+async def test_a_key_is_shown_once(seen: Watched, redis: Redis) -> None:
+    page = seen.page
+    await seen.open("/dashboard/keys")
+    await page.get_by_label("Name").fill("ci")
+    await page.get_by_label("Role").select_option("submitter")
+    await page.get_by_label("Expires").fill("2099-12-31")
+    await page.get_by_role("button", name="Make the key").click()
+    await page.locator("#confirm-yes").click()
+    await page.wait_for_selector("#reveal[open]")
+    text = await page.get_by_label("API key", exact=True).input_value()
+    await seen.picture("office-key-once")
+    key_id = access.key_id_of(text)
+    assert key_id is not None
+    record, _ = await access.find(redis, key_id)
+    assert record is not None
+    assert (record.scopes, record.expires_ms) == (("submit", "read"), 4_102_358_400_000)
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="I have stored it").press("Enter")
+    assert "/login" in page.url, "from the first key on, everybody is asked"
+    assert text not in await page.content()
+
+
+async def test_a_destination_by_mouse(seen: Watched, redis: Redis) -> None:
+    to = await office.deliver(redis, ORG, office.ORIGIN, "success")
+    await office.try_webhooks(redis, ORG, office.URL)
+    page = seen.page
+    await seen.open(f"/dashboard/webhooks/{to.id}")
+    await page.get_by_role("button", name="Disable").click()
+    async with page.expect_navigation():
+        await page.locator("#confirm-yes").click()
+    await expect(page.locator(".callout.bad")).to_contain_text("Disabled")
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Enable").click()
+    await page.get_by_label("Deliveries at once").fill("2")
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Set limits").click()
+    known = await store.find(redis, to.id)
+    assert known is not None
+    assert (known.state, known.numbers["limit"]) == ("closed", 2)
+    await page.get_by_role("button", name="Send again").click()
+    await expect(page.locator("#confirm-text")).to_contain_text("1 job matches")
+    async with page.expect_navigation():
+        await page.locator("#confirm-yes").click()
+    await expect(page.locator("#notes")).to_contain_text("1 of 1 deliveries run again.")
+    await page.get_by_role("button", name="Rotate").click()
+    await page.locator("#confirm-yes").click()
+    await page.wait_for_selector("#reveal[open]")
+    assert (await page.get_by_label("Signing key").input_value()).startswith("whsec_")
+
+
+async def test_a_suppression_by_mouse(seen: Watched, redis: Redis) -> None:
+    page = seen.page
+    await seen.open("/dashboard/mail")
+    await page.get_by_label("Organization").fill(ORG)
+    await page.get_by_label("Organization").press("Enter")
+    await page.locator("#f-address").fill("x@example.com")
+    await page.get_by_label("For", exact=True).select_option("null")
+    async with page.expect_navigation():
+        await page.get_by_role("button", name="Suppress").click()
+    await page.locator("#check-address").fill("X@example.com")
+    await page.get_by_role("button", name="Check").click()
+    await expect(page.locator("#notes")).to_contain_text("On the list: manual.")
+    await page.get_by_role("button", name="Allow").click()
+    async with page.expect_navigation():
+        await page.locator("#confirm-yes").click()
+    entry = mail.address_id(ORG, "x@example.com")
+    assert await mail.suppressed(redis, mail.tenant(ORG), entry) is None
+
+
+async def test_a_credential_by_mouse(seen: Watched, redis: Redis) -> None:
+    await office.issue(redis, ORG)
+    page = seen.page
+    await seen.open("/dashboard/credentials")
+    await page.get_by_label("Id of the credential").fill(office.CREDENTIAL)
+    await page.get_by_role("button", name="Look it up").click()
+    for button, state in (
+        ("Suspend", "suspended"),
+        ("Unsuspend", "valid"),
+        ("Revoke for good", "revoked"),
+    ):
+        await page.get_by_role("button", name=button, exact=True).click()
+        async with page.expect_navigation():
+            if button != "Unsuspend":
+                await page.locator("#confirm-yes").click()
+        await expect(page.locator(f".state-{state}")).to_be_visible()
