@@ -42,7 +42,8 @@ class Field:
 
 
 def form_of(schema: Mapping[str, Any] | None) -> list[Field]:
-    """The fields of `data`, the required ones first; without a usable schema one for all of it."""
+    """The fields of `data`, the required ones first, of these the short ones; without a usable
+    schema one field for all of it."""
     properties = _resolved(schema or {}, schema or {}).get("properties")
     if not isinstance(properties, dict) or not properties or len(properties) > FIELDS_MAX:
         return [Field(REST, "json", hint="The whole of data, as a JSON object.")]
@@ -50,7 +51,7 @@ def form_of(schema: Mapping[str, Any] | None) -> list[Field]:
     given = root.get("required")
     required = given if isinstance(given, list) else []
     found = [_field(name, root, rule, name in required) for name, rule in properties.items()]
-    found.sort(key=lambda field: not field.required)
+    found.sort(key=lambda field: (not field.required, field.kind in ("long", "json")))
     if root.get("additionalProperties", True) is not False:
         found.append(Field(REST, "json", hint="Other members of data, as a JSON object."))
     return found

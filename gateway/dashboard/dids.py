@@ -1,8 +1,8 @@
 """Hosted DIDs of an organization: their documents, and the public half of their keys."""
 
-from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from gateway.dashboard.told import asked, number_of, organization, query_of
@@ -44,7 +44,7 @@ async def hosted(request: web.Request) -> web.Response:
         title="DIDs and credentials",
         here=HERE,
         whose=whose,
-        rows=[(one, len(list(keys_of(one)))) for one in found],
+        rows=[(one, len(keys_of(one))) for one in found],
         start=start,
         newer=query_of(request, start=max(0, start - PAGE) or None) if start else None,
         older=query_of(request, start=start + PAGE) if more else None,
@@ -57,15 +57,26 @@ async def one(request: web.Request) -> web.Response:
     known = await dids.find(request.app[REDIS], did) if len(did) <= DID_MAX_CHARS else None
     if known is None or not principal_of(request).may_see(known.organization_id):
         raise DidNotFound("No DID of this name is hosted here.")
-    return page(request, "did.html", title=did, here=HERE, did=known, keys=list(keys_of(known)))
+    return page(request, "did.html", title=did, here=HERE, did=known, keys=keys_of(known))
 
 
-def keys_of(did: HostedDid) -> Iterator[dict[str, Any]]:
-    """The verification methods of a document, each with what it may be used for."""
+def keys_of(did: HostedDid) -> list[dict[str, Any]]:
+    """The public keys of a document, each with its names and with what it may be used for.
+
+    A key can stand there more than once, under the name it signs with and under its thumbprint.
+    """
     document = did.document or {}
+    found: dict[bytes, dict[str, Any]] = {}
     for method in document.get("verificationMethod", ()):
-        uses = [name for name in RELATIONSHIPS if method["id"] in document.get(name, ())]
-        yield {"method": method, "uses": uses}
+        key = method.get("publicKeyJwk") or method
+        one = found.setdefault(orjson.dumps(key), {"key": key, "names": [], "uses": []})
+        one["names"].append(method["id"].partition("#")[2])
+        one["uses"] += [
+            name
+            for name in RELATIONSHIPS
+            if method["id"] in document.get(name, ()) and name not in one["uses"]
+        ]
+    return list(found.values())
 
 
 def _start(request: web.Request) -> int:
