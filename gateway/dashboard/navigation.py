@@ -23,7 +23,7 @@ ITEMS = (
     Item("Workers", "/dashboard/workers", "workers", platform_only=True),
     Item("Webhooks", "/dashboard/webhooks", "webhooks"),
     Item("Mail", "/dashboard/mail", "mail"),
-    Item("DIDs & credentials", "/dashboard/dids", "credentials"),
+    Item("Credentials", "/dashboard/dids", "credentials"),
     Item("Audit", "/dashboard/audit", "audit", Scope.ADMIN),
     Item("API keys", "/dashboard/keys", "keys", Scope.ADMIN),
 )
