@@ -181,6 +181,8 @@ async def test_a_copy_leaves_out_what_is_hidden_or_too_long(address: str, redis:
     await Queue("free", redis).register()
     await Queue("free", redis).add("f", {"text": "x" * 90_000, "n": 1}, job_id="long")
     async with signed_in(address, await make_key(redis, "read", "submit")) as person:
+        text = await seen(person, "/dashboard/queue/vc-verification/job/one")
+        assert 'href="/dashboard/add/vc-verification?from=one"' in text
         text = await seen(person, "/dashboard/add/vc-verification?from=one")
         assert "Not copied:</strong> vcJwt" in text
         assert "eyJhbGciOiJub25lIn0" not in text
