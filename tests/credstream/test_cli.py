@@ -40,7 +40,6 @@ class TestUsage:
             (["up", "--port", "0"], "0 is not in the range"),
             (["worker", "--processes", "0"], "0 is not in the range"),
             (["gateway", "--port", "0", "--processes", "2"], "--port 0 names none"),
-            (["gateway", "--host", "0.0.0.0"], "ALLOW_INSECURE"),
             (["up", "--host", "0.0.0.0"], "ALLOW_INSECURE"),
             (["nonsense"], "No such command"),
         ],
@@ -49,6 +48,12 @@ class TestUsage:
         result = call(*words)
         assert result.exit_code == 2
         assert told in result.output
+
+    def test_nobody_serves_a_network_without_credentials(self, redis_url: str) -> None:
+        """Only a Redis that answers can tell that there are none."""
+        result = call("gateway", "--host", "0.0.0.0", REDIS_URL=redis_url)
+        assert result.exit_code == 2
+        assert "ALLOW_INSECURE" in result.output
 
     @pytest.mark.parametrize(
         ("command", "env", "told"),
