@@ -107,9 +107,10 @@ async def _up(plan: Plan) -> None:
     _check_port(plan)
     server = EmbeddedValkey(plan.data_dir) if plan.embedded else None
     try:
-        if server is not None:
-            await server.open()
+        # Supervised from the first file on: a stop during the start is a stop in order, too.
         async with supervising(say) as supervisor:
+            if server is not None:
+                await server.open()
             if await supervisor.unless_ended(_start_all(plan, supervisor, server)):
                 click.echo(_welcome(plan))
                 await supervisor.wait()

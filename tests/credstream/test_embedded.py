@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -147,11 +148,17 @@ async def test_a_server_that_outlived_its_owner_is_named(
         eventually(lambda: not is_alive(server_pid), within_s=10, what="the server has gone")
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A private directory with room for a socket: tmp_path may be too long by itself."""
+    with tempfile.TemporaryDirectory(prefix="cs-") as directory:
+        yield Path(directory)
+
+
 async def test_a_path_too_long_for_a_socket_gets_a_short_private_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_path: Path
 ) -> None:
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
+    runtime = short_path
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     long = tmp_path / ("d" * 100) / ("e" * 100)
     async with EmbeddedValkey(long) as server, client_of(server) as client:

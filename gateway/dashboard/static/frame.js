@@ -113,7 +113,10 @@
       try { if (message) sessionStorage.setItem("note", message); } catch { /* as above */ }
       const here = location.pathname + location.search;
       if (next === here || next === ".") location.reload(); else location.assign(next);
-    } else if (message) note(message);
+      return true;
+    }
+    if (message) note(message);
+    return false;
   };
   document.addEventListener("submit", async (event) => {
     const form = event.target;
@@ -123,7 +126,8 @@
     if (form.dataset.busy) return;
     form.dataset.busy = "1";
     buttons.forEach((one) => { one.setAttribute("aria-busy", "true"); });
-    try { await act(form, event.submitter); } catch (error) { note(error.message, true); }
+    // Busy to the end of the page when it is left: what is live on it must not go elsewhere meanwhile.
+    try { if (await act(form, event.submitter)) return; } catch (error) { note(error.message, true); }
     delete form.dataset.busy;
     buttons.forEach((one) => { one.removeAttribute("aria-busy"); });
   });

@@ -73,6 +73,7 @@
     const response = await fetch(facts.dataset.job, { headers: { Accept: "application/json" } }).catch(() => null);
     if (!response?.ok) return;
     const { data } = await response.json();
+    if (document.querySelector("form[data-busy]")) return;
     if (data.state === "gone") { source.close(); location.assign(facts.dataset.job.replace(/\/job\/.*$/, "")); return; }
     if (data.state !== facts.dataset.state) { location.reload(); return; }
     if (data.progress === null) return;
