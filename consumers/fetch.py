@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
+from typing import Any
 
 from consumers.settle import WORST_PAUSE_S, Call, Settler
 from streams.claims import BLOCK_MS, Claim, Claimed, Claims
@@ -16,7 +17,8 @@ UNBLOCK_AGAIN_S = 0.02
 class Fetcher:
     """One worker's claim loop on a connection of its own.
 
-    `free()` says how many jobs may be asked for now, `start(claims)` takes what came. A busy
+    `free(coming)` says how many jobs may be asked for now, when `coming` are about to be started;
+    `start(claims)` takes what came. A busy
     worker's settles travel in the same write as its next claim.
     """
 
@@ -24,7 +26,7 @@ class Fetcher:
         self,
         claims: Claims,
         settler: Settler,
-        free: Callable[[], int],
+        free: Callable[[int], int],
         start: Callable[[list[Claim]], None],
         trouble: Callable[[Exception], None],
     ) -> None:
@@ -37,6 +39,9 @@ class Fetcher:
         self._start = start
         self._trouble = trouble
         self._slot = asyncio.Event()
+        self._coming = 0
+        """Jobs that were fetched and not yet started."""
+        self._digesting: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._wait_ms = 0
         self._failures = 0
@@ -55,12 +60,13 @@ class Fetcher:
         unblocker = asyncio.create_task(self._unblock_on_stop())
         try:
             while not self.stopping.is_set():
-                want = self._free()
+                want = self._free(self._coming)
                 if want > 0:
                     await self._step(want)
                 else:
                     self._slot.clear()
                     await self._slot.wait()
+            await self._digested()
         finally:
             unblocker.cancel()
             await self._drop_link()
@@ -72,7 +78,7 @@ class Fetcher:
         else:
             calls = self._settler.take()
         try:
-            claimed = await self._claim(want, calls)
+            claimed, replies = await self._claim(want, calls)
         except CredstreamError as error:
             self._trouble(error)
             await self._drop_link()
@@ -80,24 +86,41 @@ class Fetcher:
             await self.pause()
             return
         self._failures = 0
-        self._start(claimed.claims)
-        filled = len(claimed.claims) >= want
-        self._wait_ms = 0 if filled else _wait_ms(claimed.next_ms)
+        await self._digested()
+        if claimed.count >= want:
+            # There is more: ask for it first, and see to these while Redis works on that.
+            self._wait_ms = 0
+            self._coming = claimed.count
+            self._digesting = asyncio.create_task(self._digest(claimed, calls, replies))
+        else:
+            self._wait_ms = _wait_ms(claimed.next_ms)
+            self._take(claimed, calls, replies)
 
-    async def _claim(self, want: int, calls: list[Call]) -> Claimed:
+    async def _digest(self, claimed: Claimed, calls: list[Call], replies: list[Any]) -> None:
+        self._take(claimed, calls, replies)
+        self._coming = 0
+        self.nudge()
+
+    async def _digested(self) -> None:
+        if self._digesting is not None:
+            await self._digesting
+
+    def _take(self, claimed: Claimed, calls: list[Call], replies: list[Any]) -> None:
+        self._settler.confirm(calls, replies)
+        self._start(claimed.claims)
+
+    async def _claim(self, want: int, calls: list[Call]) -> tuple[Claimed, list[Any]]:
         try:
             if self._link is None:
                 self._link = await self._claims.link()
             self.waiting = self._wait_ms > 0
             commands = [command for command, _ in calls]
-            claimed, replies = await self._claims.claim(self._link, want, self._wait_ms, commands)
+            return await self._claims.claim(self._link, want, self._wait_ms, commands)
         except BaseException:
             self._settler.back(calls)
             raise
         finally:
             self.waiting = False
-        self._settler.confirm(calls, replies)
-        return claimed
 
     async def pause(self) -> None:
         """Back off after trouble: 50 ms, 100 ms ... 2 s, with jitter; ends early on stop."""

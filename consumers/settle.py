@@ -33,6 +33,8 @@ class Settler:
 
     def add(self, ending: Ending) -> None:
         self._endings.append(ending)
+        # Encoded now, while Redis is busy, not when it waits for the next write.
+        _ = ending.words
 
     def take(self) -> list[Call]:
         """The calls for everything collected; the caller sends them or gives them `back`."""

@@ -131,8 +131,8 @@ class Worker:
         """Jobs whose handler is running."""
         return self._running
 
-    def _free(self) -> int:
-        free = self.concurrency - self._running
+    def _free(self, coming: int) -> int:
+        free = self.concurrency - self._running - coming
         return free if self.concurrency < TWO_WAVES else min(free, (self.concurrency + 1) // 2)
 
     async def _introduce(self) -> None:
