@@ -15,7 +15,7 @@ from gateway.cors import allowed_headers
 from gateway.errors import Kind, Refusal
 from gateway.gate import GATE, REALM, Gate, Unauthorized
 from gateway.keys import REDIS, SETTINGS
-from gateway.oidc import Bearer, Jwks, KeySource, OidcSettings
+from gateway.oidc import PROVIDER_KEYS, Bearer, Jwks, KeySource, OidcSettings
 from gateway.principal import (
     ANONYMOUS,
     LOCAL,
@@ -154,7 +154,8 @@ def install(app: web.Application, oidc: OidcSettings | None = None) -> None:
     bearer = None
     if oidc.jwks_url is not None:
         jwks = Jwks(oidc.jwks_url, OutboundSettings())
-        bearer = Bearer(oidc, KeySource(jwks))
+        app[PROVIDER_KEYS] = KeySource(jwks)
+        bearer = Bearer(oidc, app[PROVIDER_KEYS])
         app.cleanup_ctx.append(jwks.living)
     app[GATE] = Gate(app[REDIS], app[SETTINGS], bearer)
     app.on_response_prepare.append(_prepare)

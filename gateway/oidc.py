@@ -171,6 +171,9 @@ def _public_keys(answer: _Answer) -> dict[str, PublicKey]:
     return found
 
 
+PROVIDER_KEYS = web.AppKey("provider_keys", KeySource)
+
+
 class Bearer:
     """Tells who a token stands for."""
 
@@ -184,6 +187,11 @@ class Bearer:
 
     async def read(self, token: str) -> tuple[Principal, float]:
         """The principal, and when the token ends (epoch s). Raises BadToken, and as KeySource."""
+        claims = await self.claims(token)
+        return self.principal(claims), float(claims["exp"]) + self._settings.leeway_s
+
+    async def claims(self, token: str) -> Mapping[str, Any]:
+        """What a token says, once its signature and its times hold. Raises as `read`."""
         if len(token) > TOKEN_CHARS_MAX:
             raise BadToken("the token is too long")
         key = await self._keys.find(self._kid(token))
@@ -198,7 +206,7 @@ class Bearer:
             self._claims().validate(claims)
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise BadToken(str(error) or type(error).__name__) from None
-        return self._principal(claims), float(claims["exp"]) + self._settings.leeway_s
+        return claims
 
     def _kid(self, token: str) -> str:
         try:
@@ -225,7 +233,8 @@ class Bearer:
             sub={"essential": True},
         )
 
-    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+    def principal(self, claims: Mapping[str, Any]) -> Principal:
+        """Whom they stand for. Raises BadToken when they name nobody who belongs here."""
         settings = self._settings
         given = claims.get(settings.roles_claim)
         roles = given if isinstance(given, list) else [given]

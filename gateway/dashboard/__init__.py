@@ -58,7 +58,10 @@ from gateway.dashboard import (
 )
 from gateway.dashboard.causes import Library
 from gateway.dashboard.faces import faces
+from gateway.dashboard.login_settings import LoginSettings
+from gateway.dashboard.provider import PROVIDER, Provider
 from gateway.dashboard.view import PLACE, PlaceSettings
+from gateway.oidc import PROVIDER_KEYS, OidcSettings
 
 __all__ = ["ROUTES", "faces", "install"]
 
@@ -82,6 +85,10 @@ ROUTES = (
 
 
 def install(app: web.Application) -> None:
-    """What pages need of an application."""
+    """What pages need of an application, which has its gate."""
     app[PLACE] = PlaceSettings()
     app[dead.LIBRARY] = Library()
+    settings = LoginSettings()
+    if settings.client_id is not None:
+        app[PROVIDER] = Provider(settings, OidcSettings(), app[PROVIDER_KEYS])
+        app.cleanup_ctx.append(app[PROVIDER].living)
