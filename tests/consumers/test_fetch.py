@@ -7,6 +7,7 @@ from gate import SPEC, add, all_ended
 from ledger import assert_all_completed, pending
 
 from consumers import Worker
+from consumers.events import Taken
 from schemas.job import State
 from streams import Job, Queue, Redis
 from streams.claims import Claimed, Claims
@@ -15,7 +16,7 @@ SLOTS = 16
 WAVE = SLOTS // 2
 
 
-async def test_the_next_claim_is_on_its_way_before_the_jobs_of_the_last_one_start(
+async def test_the_next_claim_is_on_its_way_before_the_last_one_is_looked_at(
     redis: Redis, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -30,9 +31,11 @@ async def test_the_next_claim_is_on_its_way_before_the_jobs_of_the_last_one_star
 
     monkeypatch.setattr(Claims, "claim", seen)
     jobs = await add(redis, 4 * WAVE)
-    async with Worker("chaos", work, concurrency=SLOTS, redis=redis):
+    worker = Worker("chaos", work, concurrency=SLOTS, redis=redis)
+    worker.hooks.listen(Taken, lambda _: order.append("taken"))
+    async with worker:
         await all_ended(redis, 4 * WAVE)
-    assert order[: 3 + WAVE] == ["ask", "ask", *["start"] * WAVE, "ask"]
+    assert order[: 4 + WAVE] == ["ask", "ask", "taken", *["start"] * WAVE, "ask"]
     assert_all_completed(raw, "chaos", jobs)
 
 
