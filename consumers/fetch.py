@@ -95,6 +95,8 @@ class Fetcher:
         else:
             self._wait_ms = _wait_ms(claimed.next_ms)
             self._take(claimed, calls, replies)
+            # First the handlers start; to wait for more is nothing urgent.
+            await asyncio.sleep(0)
 
     async def _digest(self, claimed: Claimed, calls: list[Call], replies: list[Any]) -> None:
         self._take(claimed, calls, replies)

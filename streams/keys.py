@@ -68,11 +68,12 @@ class Keys:
 class QueueKeys(Keys):
     """The keys of one queue; `@lanes` is the twelve lanes."""
 
-    __slots__ = ("tag",)
+    __slots__ = ("_selected", "tag")
 
     def __init__(self, tag: str) -> None:
         super().__init__(f"cs:{{{tag}}}:", _NAMES)
         self.tag = tag
+        self._selected: dict[tuple[str, ...], tuple[bytes, ...]] = {}
 
     def lane(self, lane: int) -> bytes:
         return f"{self.prefix}{lane_name(lane)}".encode()
@@ -84,14 +85,16 @@ class QueueKeys(Keys):
         return keys
 
     def select(self, names: tuple[str, ...]) -> tuple[bytes, ...]:
-        """The keys a script declares, in its order."""
-        keys: list[bytes] = []
-        for name in names:
-            if name == "@lanes":
-                keys.extend(self.lane(lane) for lane in LANES)
-            else:
-                keys.append(self.by_name[name])
-        return tuple(keys)
+        """The keys a script declares, in its order; the same few lists are asked for every time."""
+        if (found := self._selected.get(names)) is None:
+            keys: list[bytes] = []
+            for name in names:
+                if name == "@lanes":
+                    keys.extend(self.lane(lane) for lane in LANES)
+                else:
+                    keys.append(self.by_name[name])
+            found = self._selected[names] = tuple(keys)
+        return found
 
 
 VAULTS = "cs:vault:{*"
@@ -194,6 +197,11 @@ def batch(batch_id: str) -> Keys:
     return Keys(f"cs:batch:{{{batch_id}}}", {"batch": ""})
 
 
+def answer(digest: str) -> Keys:
+    """What a request under an idempotency key was answered."""
+    return Keys(f"cs:idem:{{{digest}}}", {"answer": ""})
+
+
 def access(key_id: str = "") -> Keys:
     """API keys lie in one slot: one of them, the index of all, the deeds of those who make them."""
     names = {"key": f"id:{key_id}", "index": "index", "audit": "audit"}
@@ -212,7 +220,13 @@ def audits() -> Keys:
 
 def canary(queue: str, canary_id: str) -> Keys:
     """A share of a queue's dead letters that was sent first."""
-    return Keys(f"cs:{{{queue}}}:", {"canary": f"canary:{canary_id}"})
+    at = f"canary:{canary_id}"
+    return Keys(f"cs:{{{queue}}}:", {"canary": at, "lease": f"{at}:lease"})
+
+
+def canaries() -> Keys:
+    """Those that go on by themselves when they have passed."""
+    return Keys("cs:{canaries}", {"canaries": ""})
 
 
 def session(digest: str) -> Keys:
