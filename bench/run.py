@@ -69,11 +69,12 @@ def both(step: Step, socket: Path, *, ours_first: bool) -> dict[str, dict[str, f
     for side, command in sorted(commands(step, socket).items(), reverse=ours_first):
         flush(socket)
         measured[side] = answer(command)
-        print(f"  {step.name:<11} {side:<7} {_short(measured[side])}", file=sys.stderr, flush=True)
+        print(f"  {step.name:<11} {side:<7} {short(measured[side])}", file=sys.stderr, flush=True)
     return measured
 
 
-def _short(measured: dict[str, float]) -> str:
+def short(measured: dict[str, float]) -> str:
+    """What was measured, in one line."""
     return "  ".join(f"{name} {value:,.1f}" for name, value in measured.items())
 
 
@@ -88,12 +89,12 @@ def rounds(socket: Path, steps: list[Step], count: int) -> list[Round]:
     return done
 
 
-def prepare() -> None:
-    """Install BullMQ's side when it is not there; exits with a clear word without Node."""
+def npm_ci(folder: Path) -> None:
+    """Install the other side when it is not there; exits with a clear word without Node."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         sys.exit("BullMQ's side needs Node 20 or newer with npm on PATH (Debian: nodejs npm)")
-    if not (BULLMQ / "node_modules").is_dir():
-        command = ["npm", "ci", "--prefix", str(BULLMQ), "--ignore-scripts", "--no-audit"]
+    if not (folder / "node_modules").is_dir():
+        command = ["npm", "ci", "--prefix", str(folder), "--ignore-scripts", "--no-audit"]
         subprocess.run([*command, "--no-fund"], check=True, stdout=sys.stderr)
 
 
@@ -129,7 +130,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write everything measured here")
     wanted = parser.parse_args()
     steps = [*QUICK, RECOVER_FAST] if wanted.quick else [*STEPS, RECOVER_FAST, RECOVER]
-    prepare()
+    npm_ci(BULLMQ)
     with serving(wanted.server) as socket:
         floor = answer([sys.executable, "-m", "bench.floor", "--socket", str(socket)])
         done = rounds(socket, steps, wanted.rounds or (1 if wanted.quick else 3))

@@ -6,7 +6,7 @@ from statistics import median
 
 Measured = Mapping[str, float]
 Round = Mapping[str, Mapping[str, Measured]]
-"""Step name -> side (`ours`, `bullmq`) -> what it printed."""
+"""Step name -> side (`ours`, and the peer) -> what it printed."""
 
 WIDTHS = (54, 12, 12, 9, 11, 0)
 
@@ -45,7 +45,8 @@ class Figure:
         return f"{sign} {self.target:.3g} {self.unit if self.absolute else 'x'}"
 
 
-def _field(name: str) -> Callable[[Measured], float]:
+def field(name: str) -> Callable[[Measured], float]:
+    """A value as it was printed."""
     return lambda measured: measured[name]
 
 
@@ -54,11 +55,11 @@ def _cpu(measured: Measured) -> float:
 
 
 FIGURES = (
-    Figure("bulk add", "cycle-100", _field("add_per_s"), "jobs/s", 4, more_is_better=True),
+    Figure("bulk add", "cycle-100", field("add_per_s"), "jobs/s", 4, more_is_better=True),
     Figure(
         "add one at a time, awaited",
         "add-one",
-        _field("add_one_per_s"),
+        field("add_one_per_s"),
         "jobs/s",
         1,
         more_is_better=True,
@@ -66,7 +67,7 @@ FIGURES = (
     Figure(
         "process no-op, concurrency 100, results kept",
         "cycle-100",
-        _field("process_per_s"),
+        field("process_per_s"),
         "jobs/s",
         2.5,
         more_is_better=True,
@@ -74,23 +75,23 @@ FIGURES = (
     Figure(
         "process no-op, concurrency 5, results kept",
         "cycle-5",
-        _field("process_per_s"),
+        field("process_per_s"),
         "jobs/s",
         1.2,
         more_is_better=True,
     ),
-    Figure("idle pick-up latency p50", "latency", _field("p50_ms"), "ms", 1 / 3),
-    Figure("idle pick-up latency p99", "latency", _field("p99_ms"), "ms", 1 / 3),
+    Figure("idle pick-up latency p50", "latency", field("p50_ms"), "ms", 1 / 3),
+    Figure("idle pick-up latency p99", "latency", field("p99_ms"), "ms", 1 / 3),
     Figure("Redis CPU per job, add + process at 100", "cycle-100", _cpu, "us", 1 / 4),
     Figure("Redis CPU per job, add + process at 5", "cycle-5", _cpu, "us", 1 / 2),
-    Figure("memory per waiting job", "cycle-100", _field("waiting_bytes"), "B", 0.6),
-    Figure("memory per completed job", "cycle-100", _field("completed_bytes"), "B", 0.4),
-    Figure("jobs delayed by 1 s, lateness p50", "delayed", _field("p50_ms"), "ms", 1 / 3),
-    Figure("jobs delayed by 1 s, lateness p99", "delayed", _field("p99_ms"), "ms", 1 / 3),
+    Figure("memory per waiting job", "cycle-100", field("waiting_bytes"), "B", 0.6),
+    Figure("memory per completed job", "cycle-100", field("completed_bytes"), "B", 0.4),
+    Figure("jobs delayed by 1 s, lateness p50", "delayed", field("p50_ms"), "ms", 1 / 3),
+    Figure("jobs delayed by 1 s, lateness p99", "delayed", field("p99_ms"), "ms", 1 / 3),
     Figure(
         "kill -9 with 100 active jobs, 5 s settings",
         "recover-5s",
-        _field("recovery_s"),
+        field("recovery_s"),
         "s",
         6,
         absolute=True,
@@ -98,7 +99,7 @@ FIGURES = (
     Figure(
         "kill -9 with 100 active jobs, defaults",
         "recover",
-        _field("recovery_s"),
+        field("recovery_s"),
         "s",
         31,
         absolute=True,
@@ -106,16 +107,22 @@ FIGURES = (
 )
 
 
-def table(rounds: Sequence[Round]) -> str:
+def table(
+    rounds: Sequence[Round],
+    figures: Sequence[Figure] = FIGURES,
+    *,
+    peer: str = "bullmq",
+    heading: str = "BullMQ",
+) -> str:
     """A row for every figure that was measured: medians over the rounds."""
-    head = ("figure", "BullMQ", "ours", "ratio", "target", "")
-    rows = [_row(figure, rounds) for figure in FIGURES if figure.step in rounds[0]]
+    head = ("figure", heading, "ours", "ratio", "target", "")
+    rows = [_row(figure, rounds, peer) for figure in figures if figure.step in rounds[0]]
     return "\n".join(_line(row) for row in (head, *rows))
 
 
-def _row(figure: Figure, rounds: Sequence[Round]) -> tuple[str, ...]:
+def _row(figure: Figure, rounds: Sequence[Round], peer: str) -> tuple[str, ...]:
     pairs = [
-        (figure.value(one[figure.step]["bullmq"]), figure.value(one[figure.step]["ours"]))
+        (figure.value(one[figure.step][peer]), figure.value(one[figure.step]["ours"]))
         for one in rounds
         if figure.step in one
     ]
