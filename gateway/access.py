@@ -185,7 +185,16 @@ _START = Parameter(
     "start", {"type": "integer", "minimum": 0, "maximum": 999_999, "default": 0}, "The first key."
 )
 ROUTES = (
-    Route("POST", "/keys", create, Scope.ADMIN, body=KeyRequest, answer=NewKey, statuses=(201,)),
+    Route(
+        "POST",
+        "/keys",
+        create,
+        Scope.ADMIN,
+        body=KeyRequest,
+        answer=NewKey,
+        statuses=(201,),
+        secret=True,
+    ),
     Route("GET", "/keys", listed, Scope.ADMIN, answer=list[KeyInfo], query=(_START,)),
     Route("GET", "/keys/{id}", show, Scope.ADMIN, answer=KeyInfo),
     Route("DELETE", "/keys/{id}", revoke, Scope.ADMIN, answer=Revoked),

@@ -55,20 +55,29 @@ async def read_json(request: web.Request, *, bulk: bool = False) -> Any:
     Raises SlowBody, BodyTooBig, NotJson, EncodedBody, MalformedBody.
     """
     refuse_encoding(request)
-    if not request.can_read_body:
+    if not (request.can_read_body or request.get(BODY)):
         return EMPTY
     if request.content_type != "application/json":
         raise NotJson("Send the body with Content-Type: application/json.")
-    timeout_s = request.app[SETTINGS].body_timeout_s
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await _collect(request, bulk)
-    except TimeoutError:
-        raise SlowBody(f"The body must arrive within {timeout_s:g} seconds.") from None
-    request[BODY] = body
+    body = await read_body(request, bulk=bulk)
     if len(body) > INLINE_BYTES:
         return await asyncio.to_thread(parse, body)
     return parse(body) if body else EMPTY
+
+
+async def read_body(request: web.Request, *, bulk: bool = False) -> bytes:
+    """The bytes of the body, kept in `BODY`. Raises SlowBody, BodyTooBig."""
+    kept: bytes | None = request.get(BODY)
+    if kept is not None:
+        _check_length(request, kept, len(kept), bulk=bulk)
+        return kept
+    timeout_s = request.app[SETTINGS].body_timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            request[BODY] = body = await _collect(request, bulk)
+    except TimeoutError:
+        raise SlowBody(f"The body must arrive within {timeout_s:g} seconds.") from None
+    return body
 
 
 async def read_model(request: web.Request, model: type[Model]) -> Model:
@@ -86,17 +95,23 @@ async def read_model(request: web.Request, model: type[Model]) -> Model:
 
 
 async def _collect(request: web.Request, bulk: bool) -> bytes:
-    """The whole body; an array may be longer than other documents."""
-    settings = request.app[SETTINGS]
     declared = request.content_length or 0
     body = bytearray()
     while not request.content.at_eof():
         body += await request.content.readany()
-        is_array = bulk or body[:64].lstrip().startswith(b"[")
-        limit = settings.bulk_limit_bytes if is_array else settings.body_limit_bytes
-        if max(len(body), declared) > limit:
-            raise BodyTooBig(f"The body may be {limit} bytes long.")
+        _check_length(request, body, max(len(body), declared), bulk=bulk)
     return bytes(body)
+
+
+def _check_length(
+    request: web.Request, body: bytes | bytearray, length: int, *, bulk: bool
+) -> None:
+    """An array may be longer than other documents."""
+    settings = request.app[SETTINGS]
+    is_array = bulk or body[:64].lstrip().startswith(b"[")
+    limit = settings.bulk_limit_bytes if is_array else settings.body_limit_bytes
+    if length > limit:
+        raise BodyTooBig(f"The body may be {limit} bytes long.")
 
 
 def parse(body: bytes) -> Any:

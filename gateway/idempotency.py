@@ -1,8 +1,8 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a submission that is sent again
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is sent again
 has the effect and the answer of the first one (API-5).
 
-What is remembered lies in Redis, beside the jobs (`streams.once`). Here is only who is being
-answered right now in this process.
+What is remembered of submissions lies in Redis, beside the jobs (`streams.once`); of other requests
+see `gateway.remembered`. Here is only which submissions this process is answering right now.
 """
 
 import contextlib
@@ -64,19 +64,23 @@ def install(app: web.Application) -> None:
     app[IN_FLIGHT] = set()
 
 
+def scoped(request: web.Request, key: str) -> str:
+    """A hash of the key and its scope: the organization, the method and the path."""
+    organization_id = principal_of(request).organization_id
+    scope = orjson.dumps([organization_id, request.method, request.path, key])
+    return hashlib.sha256(scope).hexdigest()[:40]
+
+
 @contextlib.contextmanager
 def once(request: web.Request) -> Iterator[OnceKey | None]:
-    """The key of a request whose body has been read; None: it has none.
+    """The key of a submission whose body has been read; None: it has none.
 
-    Its scope is the organization, the method and the path. Raises BadKey, and InFlight while this
-    process answers another request with it."""
+    Raises BadKey, and InFlight while this process answers another request with it."""
     key = key_in(request)
     if key is None:
         yield None
         return
-    organization_id = principal_of(request).organization_id
-    scope = orjson.dumps([organization_id, request.method, request.path, key])
-    digest = hashlib.sha256(scope).hexdigest()[:40]
+    digest = scoped(request, key)
     flying = request.app[IN_FLIGHT]
     if digest in flying:
         raise InFlight("The first request with this Idempotency-Key has not been answered yet.")

@@ -6,6 +6,8 @@ line in the answer, in order, as soon as it is queued.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -14,7 +16,7 @@ from gateway.body import parse, refuse_encoding
 from gateway.directory import Listed
 from gateway.errors import BodyTooBig, Refusal, SlowBody, tell
 from gateway.headers import stamp
-from gateway.idempotency import HEADER, BadKey
+from gateway.idempotency import REPLAYED, once
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.submit import Way, submit_one
 from streams.errors import CredstreamError
@@ -25,18 +27,29 @@ MEDIA_TYPE = "application/x-ndjson"
 async def answer(request: web.Request, listed: Listed, way: Way) -> web.StreamResponse:
     """Queue every line; stream what became of each.
 
-    A line is `{"success": true, "data": receipt}` or a problem. Once the first of them is sent,
-    what ends the request early can only be told by its last line. Raises what stops it before."""
+    A line is `{"success": true, "data": receipt}` or a problem. Under an Idempotency-Key line n is
+    submitted once: what was cut off is sent again from its beginning. Once the first answer is
+    sent, what ends the request early can only be told by the last one. Raises what stops it before.
+    """
     refuse_encoding(request)
-    if HEADER in request.headers:
-        raise BadKey("Lines are not remembered under a key; give each job an id (options.jobId).")
+    with once(request) as key:
+        return await _answer(request, listed, replace(way, key=key))
+
+
+async def _answer(request: web.Request, listed: Listed, way: Way) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"})
     stamp(response, request[REQUEST_ID])
     timeout_s = request.app[SETTINGS].body_timeout_s
+    count = 0
     try:
         async for lines in _groups(request, timeout_s):
-            found = await asyncio.gather(*(_queue(request, listed, line, way) for line in lines))
-            await _send(request, response, found, timeout_s)
+            ways = [_of_line(way, count + n, line) for n, line in enumerate(lines)]
+            count += len(lines)
+            queued = map(partial(_queue, request, listed), lines, ways)
+            found = await asyncio.gather(*queued)
+            if not response.prepared and found[0][1]:
+                response.headers.update(REPLAYED)
+            await _send(request, response, [text for text, _ in found], timeout_s)
     except Refusal as error:
         if not response.prepared:
             raise
@@ -60,12 +73,17 @@ async def _send(
         raise ConnectionResetError("the client does not read what became of its lines") from None
 
 
-async def _queue(request: web.Request, listed: Listed, line: bytes, way: Way) -> bytes:
+def _of_line(way: Way, number: int, line: bytes) -> Way:
+    return way if way.key is None else replace(way, key=way.key.line(number, line))
+
+
+async def _queue(request: web.Request, listed: Listed, line: bytes, way: Way) -> tuple[bytes, bool]:
+    """What became of a line, and whether that is repeated."""
     try:
-        receipt, _ = await submit_one(listed, parse(line), way)
+        receipt, replayed = await submit_one(listed, parse(line), way)
     except (Refusal, CredstreamError) as error:
-        return _told(request, error)
-    return orjson.dumps({"success": True, "data": receipt})
+        return _told(request, error), False
+    return orjson.dumps({"success": True, "data": receipt}), replayed
 
 
 def _told(request: web.Request, error: BaseException) -> bytes:

@@ -47,7 +47,14 @@ class Route:
     paged: bool = False
     """The envelope says in `next` where the next page begins."""
     lines: bool = False
-    """It takes and answers lines (NDJSON) as well, and an Idempotency-Key."""
+    """It takes and answers lines (NDJSON) as well, and remembers keys by itself."""
+    secret: bool = False
+    """Its answer holds what is shown once, and is kept for repetitions only sealed."""
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is for people with a browser, and no part of the API."""
+        return self.path.startswith("/dashboard")
 
     def definition(self) -> web.RouteDef:
         """The same, for aiohttp."""

@@ -10,6 +10,7 @@ from html import escape
 
 from aiohttp import web
 
+from gateway.body import BODY
 from gateway.errors import InvalidRequest, Kind, Refusal, SlowBody
 from gateway.keys import REDIS, REQUEST_ID, SETTINGS
 from streams import mail
@@ -82,7 +83,7 @@ async def _named(request: web.Request) -> tuple[str, str]:
 
 async def _read(request: web.Request) -> bytes:
     """The beginning of the body; a form or multipart, nobody needs to take it apart."""
-    body = b""
+    body: bytes = request.get(BODY, b"")
     try:
         async with asyncio.timeout(request.app[SETTINGS].body_timeout_s):
             while len(body) < BODY_BYTES and not request.content.at_eof():

@@ -8,6 +8,7 @@ for 1.1. Data Integrity proofs are not known here.
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -289,8 +290,9 @@ def _bad(place: str, detail: str) -> BadRequest:
     return BadRequest(f"{place} {detail}.", [Fault(f"/{place}", detail)])
 
 
+_post = partial(Route, "POST", needs=Scope.SUBMIT, body=dict)
 ROUTES = (
-    Route("POST", "/credentials/issue", issue, Scope.SUBMIT, body=dict, statuses=(201,)),
-    Route("POST", "/credentials/verify", verify_credential, Scope.SUBMIT, body=dict),
-    Route("POST", "/presentations/verify", verify_presentation, Scope.SUBMIT, body=dict),
+    _post("/credentials/issue", handler=issue, statuses=(201,), secret=True),
+    _post("/credentials/verify", handler=verify_credential),
+    _post("/presentations/verify", handler=verify_presentation),
 )

@@ -181,6 +181,6 @@ def _answer(organization_id: str, origin: str | None, rows: list[dict[str, Any]]
 
 ROUTES = (
     Route("GET", "/webhooks/secret", show, Scope.ADMIN),
-    Route("POST", "/webhooks/secret/rotate", rotate, Scope.ADMIN, body=Rotation),
+    Route("POST", "/webhooks/secret/rotate", rotate, Scope.ADMIN, body=Rotation, secret=True),
     Route("GET", "/webhooks/public-keys", public, Scope.READ),
 )

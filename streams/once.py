@@ -1,6 +1,7 @@
 """Submissions under an idempotency key: what was answered is written down by the script that adds
 the jobs, so there is no moment with the jobs and without the key, or the other way round."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,11 @@ class OnceKey:
     """A hash of the key and its scope (who, which path). Remembered for 24 hours."""
     fingerprint: str
     """A hash of what is submitted under it."""
+
+    def line(self, number: int, text: bytes) -> "OnceKey":
+        """The key of one line (from 0) of many; the first one is what a single job would be."""
+        name = f"{self.digest}:l{number}" if number else self.digest
+        return OnceKey(name, hashlib.sha256(text).hexdigest())
 
     def part(self, number: int) -> str:
         """The name of a submission's call to Redis, of which a long one needs several."""

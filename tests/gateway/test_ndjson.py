@@ -101,12 +101,28 @@ async def test_nothing_for_too_long_ends_it(serve: Serve, issuance: dict[str, An
     assert [one.get("code") for one in answers] == [None, "body_timeout"]
 
 
+async def test_lines_under_a_key_go_on_where_they_were_cut_off(
+    http: ClientSession, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    body = b"".join(line(issuance, name=f"n{n}") for n in range(5))
+    key = {"Idempotency-Key": "import"}
+    _, first = await send(http, b"".join(body.splitlines(keepends=True)[:3]), **key)
+    async with http.post(JOBS, data=body, headers=LINES | key) as response:
+        assert response.headers["Idempotency-Replayed"] == "true"
+        answers = [json.loads(one) for one in (await response.read()).splitlines()]
+    assert answers[:3] == first
+    assert [one["success"] for one in answers] == [True] * 5
+    assert (await queue.counts()).waiting == 5
+
+    _, answers = await send(http, line(issuance, name="other") + line(issuance, name="n1"), **key)
+    assert [one.get("code") for one in answers] == ["idempotency_key_reused", None]
+    status, told = await send(http, line(issuance), **{"Idempotency-Key": "a b"})
+    assert (status, told[0]["code"]) == (400, "invalid_idempotency_key")
+    assert (await queue.counts()).waiting == 5
+
+
 @pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ({"Idempotency-Key": "k"}, "invalid_idempotency_key"),
-        ({"Content-Encoding": "gzip"}, "unsupported_encoding"),
-    ],
+    ("headers", "code"), [({"Content-Encoding": "gzip"}, "unsupported_encoding")]
 )
 async def test_what_lines_do_not_have(
     http: ClientSession, issuance: dict[str, Any], headers: dict[str, str], code: str

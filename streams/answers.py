@@ -1,0 +1,68 @@
+"""Answers to requests under an idempotency key, for requests that are not submissions (API-5).
+
+Submissions write theirs down in the script that adds the jobs (`streams.once`). What other requests
+do is spread over scripts, so here a key is claimed before, and the answer is kept after. Who dies
+in between leaves a claim that runs out: the next request with the key is done, as if it were new.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from streams import keys
+from streams.connection import Redis
+from streams.errors import KeyReused
+from streams.once import OnceKey
+from streams.store import change
+
+LEASE_MS = 60_000
+"""How long a request may take before another one with its key is done."""
+KEEP_MS = 24 * 3_600_000
+
+
+class Running(Exception):
+    """The first request with this key has not been answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The right to answer."""
+
+    key: OnceKey
+    nonce: str
+
+
+async def claim(redis: Redis, key: OnceKey) -> Claimed | bytes:
+    """The right to answer, or what was answered. Raises Running, KeyReused, Unavailable."""
+    claimed = Claimed(key, secrets.token_hex(8))
+    reply = await change(
+        redis,
+        keys.answer(key.digest),
+        "answer_claim",
+        digest=key.fingerprint,
+        nonce=claimed.nonce,
+        lease_ms=LEASE_MS,
+    )
+    if reply[0] == b"DIFFERS":
+        raise KeyReused("the idempotency key was used for another request")
+    if reply[0] == b"RUNNING":
+        raise Running(key.digest)
+    return bytes(reply[1]) if reply[0] == b"ANSWERED" else claimed
+
+
+async def keep(redis: Redis, claimed: Claimed, said: bytes) -> None:
+    """Remember an answer for 24 hours, unless somebody else has the key. Raises Unavailable."""
+    await change(
+        redis,
+        keys.answer(claimed.key.digest),
+        "answer_keep",
+        digest=claimed.key.fingerprint,
+        nonce=claimed.nonce,
+        said=said,
+        keep_ms=KEEP_MS,
+    )
+
+
+async def drop(redis: Redis, claimed: Claimed) -> None:
+    """Give the key free: nothing succeeded. Raises Unavailable."""
+    at = keys.answer(claimed.key.digest)
+    await change(redis, at, "answer_drop", nonce=claimed.nonce)
