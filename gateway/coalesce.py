@@ -6,11 +6,13 @@ for this process. Nobody waits for company: a submission that comes alone leaves
 """
 
 import asyncio
+from functools import partial
 
+from gateway.admission import Admission
 from streams import Added, NewJob, Queue
 from streams.errors import Unavailable
 
-TOGETHER_MAX = 100
+TOGETHER_MAX = 32
 CALLS_IN_FLIGHT = 2
 """So many calls are under way before submissions wait for one to return."""
 
@@ -20,8 +22,9 @@ Waiting = tuple[NewJob, "asyncio.Future[Added]"]
 class Coalescer:
     """The way into one queue for single jobs."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, admission: Admission | None = None) -> None:
         self._queue = queue
+        self._admission = admission or Admission()
         self._waiting: list[Waiting] = []
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -60,8 +63,12 @@ class Coalescer:
                 await self._call([one])
         else:
             for (_, future), answer in zip(group, added, strict=True):
-                if not future.done():  # done: its request was cancelled
-                    future.set_result(answer)
+                self._admission.goes_on(partial(_answer, future, answer))
+
+
+def _answer(future: "asyncio.Future[Added]", added: Added) -> None:
+    if not future.done():  # done: its request was cancelled
+        future.set_result(added)
 
 
 def _fail(group: list[Waiting], error: Exception) -> None:

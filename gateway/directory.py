@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from gateway.admission import Admission
 from gateway.coalesce import Coalescer
 from gateway.errors import QueueNotFound
 from schemas.job import QueueName
@@ -41,11 +42,12 @@ class Listed:
     checker: Validator | None = None
     """A JSON Schema that workers registered: the gateway checks by this. For a queue of the product
     it says what the workers can do beyond the payload model."""
+    admission: Admission = field(default_factory=Admission, compare=False)
     together: Coalescer = field(init=False, compare=False)
     """The way in for single jobs."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "together", Coalescer(self.queue))
+        object.__setattr__(self, "together", Coalescer(self.queue, self.admission))
 
     def mismatches(self, data: dict[str, Any]) -> list[SchemaMismatch]:
         """What the registered JSON Schema has against `data`.
@@ -71,8 +73,11 @@ class Directory:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self.admission = Admission()
+        """Of the event loop that serves these queues."""
         self._product = {
-            name: Listed(name, Queue(spec, redis), spec) for name, spec in catalog().items()
+            name: Listed(name, Queue(spec, redis), spec, admission=self.admission)
+            for name, spec in catalog().items()
         }
         self._custom: dict[str, Listed] = {}
         self._read_at_s = self._asked_at_s = float("-inf")
@@ -128,7 +133,8 @@ class Directory:
         known = self._custom.get(name)
         if known is not None and known.schema == schema:
             return known
-        return Listed(name, Queue(name, self._redis), None, schema, _checker(name, schema))
+        checker = _checker(name, schema)
+        return Listed(name, Queue(name, self._redis), None, schema, checker, self.admission)
 
 
 def _checker(name: str, schema: dict[str, Any] | None) -> Validator | None:

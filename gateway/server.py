@@ -13,14 +13,14 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from gateway.admission import Admission, Door, bind
 from gateway.errors import NotHttp, tell
 from gateway.headers import request_id_of
-from gateway.keys import LIFE, SETTINGS
+from gateway.keys import DIRECTORY, LIFE, SETTINGS
 from gateway.settings import GatewaySettings
 
 HEADER_LINE_MAX_BYTES = 8_190
 HEADERS_MAX = 128
-BACKLOG = 1_024
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
 IDLE_DRAIN_S = 1.0
@@ -56,11 +56,15 @@ class Guests:
 class Connection(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_guests",)
+    __slots__ = ("_admission", "_begun", "_guests")
 
-    def __init__(self, manager: web.Server, guests: Guests, **limits: Any) -> None:
+    def __init__(
+        self, manager: web.Server, guests: Guests, admission: Admission, **limits: Any
+    ) -> None:
         super().__init__(manager, **limits)
-        self._guests = guests
+        self._guests, self._admission = guests, admission
+        self._begun = b""
+        """What has come of a request that waits for its turn; nothing: none waits."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -71,6 +75,29 @@ class Connection(web.RequestHandler):
         """Called by the event loop, once."""
         super().connection_lost(exc)
         self._guests.went()
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop, and by aiohttp with nothing when it has room again."""
+        if self._begun:
+            self._begun += data
+        elif (
+            not data
+            or self._current_request is not None
+            or self._messages
+            or self._admission.enters(data, self._enter)
+        ):
+            super().data_received(data)
+        elif self.transport is not None:
+            self._begun = data
+            self.transport.pause_reading()
+
+    def _enter(self) -> None:
+        """The turn of the request that waits has come, if its sender is still there."""
+        begun, self._begun = self._begun, b""
+        if self.transport is not None and not self.transport.is_closing():
+            super().data_received(begun)
+            if not (self._reading_paused or self._buffer_paused):
+                self.transport.resume_reading()
 
     def cut(self) -> None:
         """End whatever is going on here, now."""
@@ -119,20 +146,21 @@ async def listening(app: web.Application) -> AsyncIterator[tuple[str, int]]:
     loop = asyncio.get_running_loop()
     guests = Guests()
     connection = partial(
-        Connection, cast("web.Server", runner.server), guests, loop=loop, **_limits(settings)
+        Connection,
+        cast("web.Server", runner.server),
+        guests,
+        app[DIRECTORY].admission,
+        loop=loop,
+        **_limits(settings),
     )
     try:
-        server = await loop.create_server(
-            connection,
-            settings.host,
-            settings.port,
-            backlog=BACKLOG,
-            reuse_port=settings.reuse_port or None,
-        )
-        host, port = server.sockets[0].getsockname()[:2]
-        yield host, port
-        app[LIFE].draining = True
-        server.close()
+        sockets = await bind(settings.host, settings.port, reuse_port=settings.reuse_port)
+        door = Door(sockets, connection)
+        try:
+            yield door.address
+            app[LIFE].draining = True
+        finally:
+            door.close()
         await guests.gone(IDLE_DRAIN_S)
     finally:
         await _finish(runner, app[LIFE].hurry)
