@@ -23,7 +23,11 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Started:
+    """A handler is about to run, in the task that emits this. `waited_ms`: since the job was last
+    due."""
+
     job: Job
+    waited_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
         "organizationId": owed.to["organizationId"],
     }
     job_id = callback_id(spec.name, owed)
-    options = JobOptions.model_construct(job_id=job_id, remove_on_complete=KEPT)
+    # Only what is set takes part in the merge with the queue's defaults.
+    traced = {"traceparent": owed.to["traceparent"]} if "traceparent" in owed.to else {}
+    options = JobOptions.model_construct(job_id=job_id, remove_on_complete=KEPT, **traced)
     return NewJob(event, data, options)
 
 

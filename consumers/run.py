@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
 from consumers.discovery import choose
@@ -24,10 +25,15 @@ logger = logging.getLogger(__name__)
 LOOK_AGAIN_S = 5.0
 
 
-async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | None = None) -> None:
+async def run_workers(
+    settings: WorkerSettings,
+    redis: Redis | RedisSettings | None = None,
+    observe: Callable[[Worker], object] | None = None,
+) -> None:
     """Work until SIGTERM or SIGINT, drain, return. A second signal gives running jobs back at once.
 
-    `redis`: a handle that stays the caller's, or what to connect to (None: the environment).
+    `redis`: a handle that stays the caller's, or what to connect to (None: the environment);
+    `observe` is called with every worker before it begins (consumers.hooks.tracing, for one).
     Raises NoProcessor for a queue nobody can process, and what a processor's `open` raises.
     """
     stopping, hurry = _on(signal.SIGTERM, signal.SIGINT)
@@ -38,6 +44,9 @@ async def run_workers(settings: WorkerSettings, redis: Redis | RedisSettings | N
         async with AsyncExitStack() as stack:
             standing = await insist(handle)
             workers, idle = await _open(settings, handle, stack)
+            for worker in workers:
+                if observe is not None:
+                    observe(worker)
             await stack.enter_async_context(minutes.counted(handle, workers))
             numbers = [job_numbers.attach(worker) for worker in workers]
             metrics = WorkerMetrics(handle, numbers)

@@ -171,7 +171,7 @@ class Worker:
 
     async def _work(self, run: Run) -> None:
         if self.hooks.wanted(Started):
-            self.hooks.emit(Started(run.claim.job))
+            self.hooks.emit(Started(run.claim.job, *waited_ms([run.claim])))
         outcome = await execute(run, self.processor, self.claims.payload)
         self._running -= 1
         if run.stop_reason == "lost":

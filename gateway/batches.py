@@ -26,7 +26,8 @@ from gateway.principal import Scope, principal_of
 from gateway.redaction import shown
 from gateway.routes import Route
 from gateway.shapes import Submission, envelope
-from gateway.submit import Way, check_many, submit_many, trace_of
+from gateway.submit import Way, check_many, submit_many
+from gateway.tracing import trace_of
 from schemas.fields import Did, OrganizationId, UserId
 from schemas.job import JobView, State, Wire
 from schemas.queues import vc_verification

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import sys
@@ -17,6 +16,7 @@ from gateway.oidc import OidcSettings
 from gateway.security import check_bind
 from gateway.server import listening
 from gateway.settings import GatewaySettings
+from gateway.tracing import Tracing, install
 from streams import Redis, RedisSettings, access, connect
 from streams.errors import CredstreamError, Unavailable
 
@@ -28,10 +28,15 @@ logger = logging.getLogger(__name__)
 COMPLAINT_INTERVAL_S = 60.0
 
 
-async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None = None) -> None:
+async def serve(
+    settings: GatewaySettings,
+    redis: Redis | RedisSettings | None = None,
+    tracing: Tracing | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, finish what is in flight (a second one: cut it off), return.
 
-    `redis`: a connection that stays the caller's, or what to connect to (None: the environment).
+    `redis`: a connection that stays the caller's, or what to connect to (None: the environment);
+    `tracing`: who tells its spans.
     Raises Exposed before anything is bound, OSError when the address is taken.
     """
     signals = Signals(signal.SIGTERM, signal.SIGINT)
@@ -40,11 +45,12 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
     try:
         await check_exposure(settings, connection)
         app = create_app(connection, settings)
+        if tracing is not None:
+            install(app, tracing)
         signals.hurry = app[LIFE].hurry
         async with listening(app) as (host, port), metrics_port(app) as own_port:
             shown = f"[{host}]" if ":" in host else host
             await _complain(settings, app[GATE])
-            _keep_what_stays()
             logger.info("gateway listens on http://%s:%s", shown, port)
             if own_port:
                 logger.info("metrics are served on port %d", own_port)
@@ -55,13 +61,6 @@ async def serve(settings: GatewaySettings, redis: Redis | RedisSettings | None =
     finally:
         if connection is not redis:
             await connection.close()
-
-
-def _keep_what_stays() -> None:
-    """The collector looks no more at what is there from the start, which is nearly everything: to
-    look through all of it takes a tenth of a second, in which nobody is served."""
-    gc.collect()
-    gc.freeze()
 
 
 def run(settings: GatewaySettings, redis: RedisSettings | None = None) -> None:

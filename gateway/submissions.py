@@ -17,7 +17,8 @@ from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown
 from gateway.routes import Route
 from gateway.shapes import Receipt, Submission, envelope
-from gateway.submit import Way, submit_many, submit_one, trace_of
+from gateway.submit import Way, submit_many, submit_one
+from gateway.tracing import trace_of
 from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
 from schemas.job import JobView
 

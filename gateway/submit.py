@@ -4,7 +4,6 @@ The engine checks payloads of the product's queues as it adds them, so the usual
 once. Only when something does not fit is everything looked at again, to name every fault.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from gateway.errors import Fault, InvalidJob, Kind, OtherOrganization, Refusal
 from gateway.idempotency import Reused
 from gateway.shapes import Submission, receipt
 from gateway.tenancy import refuse_taken
+from gateway.tracing import submitting
 from schemas import JobOptions
 from schemas.spec import PAYLOAD_TOO_LARGE
 from streams import Added, NewJob
@@ -24,7 +24,6 @@ from streams.errors import KeyReused
 from streams.once import OnceKey
 
 FAULTS_PER_JOB_MAX = 10
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _SUBMISSIONS = TypeAdapter(list[Submission])
 
 
@@ -58,12 +57,14 @@ async def submit_one(
     try:
         job = Submission.model_validate(value)
         _check(listed, [job], way)
-        new = NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
         await refuse_taken(listed, way.organization_id, _named_ids([job]))
-        if way.key is None:
-            added, replayed = await listed.together.add(new), False
-        else:
-            (added,), replayed = await _once(listed, [new], way.key)
+        with submitting(way.trace, listed.name, [_trace_named(job)]) as told:
+            new = NewJob(job.name or listed.name, job.data, _traced(job.options, told.trace))
+            if way.key is None:
+                added, replayed = await listed.together.add(new), False
+            else:
+                (added,), replayed = await _once(listed, [new], way.key)
+            told.stored([added.id])
         if added.deduplicated:
             await refuse_taken(listed, way.organization_id, [added.id])
     except (ValidationError, InvalidJob) as error:
@@ -81,15 +82,17 @@ async def submit_many(
     try:
         jobs = _SUBMISSIONS.validate_python(values)
         _check(listed, jobs, way)
-        new = [
-            NewJob(job.name or listed.name, job.data, _traced(job.options, way.trace))
-            for job in jobs
-        ]
         await refuse_taken(listed, way.organization_id, _named_ids(jobs))
-        if way.key is None:
-            added, replayed = await listed.queue.add_many(new), False
-        else:
-            added, replayed = await _once(listed, new, way.key)
+        with submitting(way.trace, listed.name, [_trace_named(job) for job in jobs]) as told:
+            new = [
+                NewJob(job.name or listed.name, job.data, _traced(job.options, told.trace))
+                for job in jobs
+            ]
+            if way.key is None:
+                added, replayed = await listed.queue.add_many(new), False
+            else:
+                added, replayed = await _once(listed, new, way.key)
+            told.stored([one.id for one in added])
         known = [one.id for one in added if one.deduplicated]
         await refuse_taken(listed, way.organization_id, known)
     except (ValidationError, InvalidJob) as error:
@@ -123,12 +126,8 @@ def _all_faults(listed: Listed, values: list[Any], place: faults.Path) -> list[F
     ]
 
 
-def trace_of(traceparent: str | None) -> str | None:
-    """The W3C trace context a request belongs to; a malformed one is ignored, as it says."""
-    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
-        return None
-    _, trace, parent, _ = traceparent.split("-")
-    return traceparent if trace.strip("0") and parent.strip("0") else None
+def _trace_named(job: Submission) -> str | None:
+    return job.options.traceparent if job.options else None
 
 
 def _traced(options: JobOptions | None, trace: str | None) -> JobOptions | None:

@@ -22,8 +22,9 @@ from gateway.errors import TYPE_PREFIX, Fault, InvalidJob, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.routes import Route
-from gateway.submit import JobTooBig, Way, submit_one, trace_of
+from gateway.submit import JobTooBig, Way, submit_one
 from gateway.tenancy import organization_of
+from gateway.tracing import trace_of
 from gateway.waiting import READER, WAIT_MAX_S, outcome
 from schemas.job import JobPriority, JobView, State
 from streams import vault

@@ -43,6 +43,29 @@ _DID = r"did:[a-z0-9]+:(?:(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})*:)*(?:[A-Za-z0-9._-
 Did = Annotated[str, StringConstraints(max_length=MAX_DID_CHARS, pattern=rf"^{_DID}\z")]
 """A DID by the syntax of DID Core 3.1; no path, query or fragment. The method is not judged."""
 
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def is_traceparent(value: str) -> bool:
+    """Whether this is a trace context of W3C Trace Context 3.2: 55 characters, with a trace id and
+    a parent id that are not all zeros."""
+    if not _TRACEPARENT.fullmatch(value):
+        return False
+    _, trace, parent, _ = value.split("-")
+    return bool(trace.strip("0") and parent.strip("0"))
+
+
+def _traceparent(value: str) -> str:
+    if not is_traceparent(value):
+        raise ValueError(
+            "is not a W3C trace context, as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        )
+    return value
+
+
+Traceparent = Annotated[str, StringConstraints(max_length=55), AfterValidator(_traceparent)]
+"""A W3C trace context: `traceparent`."""
+
 _DATE_TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00)"
 )

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from schemas.fields import WebUrl
+from schemas.fields import Traceparent, WebUrl
 
 MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
 MAX_ATTEMPTS = 1_000
@@ -150,7 +150,8 @@ class JobOptions(Wire):
     remove_on_fail: Keep | None = None
     job_id: JobId | None = None
     callback_url: WebUrl | None = None
-    traceparent: str | None = Field(default=None, max_length=55)
+    traceparent: Traceparent | None = None
+    """The W3C trace context this job is part of."""
 
     def over(self, defaults: Self) -> Self:
         """These options, with what they leave open taken from `defaults`."""

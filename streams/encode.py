@@ -70,20 +70,19 @@ class Batch:
         self.size += sum(map(len, parts))
 
 
-def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any]) -> bytes:
+def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any], trace: str | None) -> bytes:
     events = (
         spec.events(data)
         if spec.events
         else CallbackEvents(f"{spec.name}.completed", f"{spec.name}.failed")
     )
-    return orjson.dumps(
-        {
-            "url": url,
-            "completed": events.completed,
-            "failed": events.failed,
-            "organizationId": _tenant(data),
-        }
-    )
+    callback = {
+        "url": url,
+        "completed": events.completed,
+        "failed": events.failed,
+        "organizationId": _tenant(data),
+    }
+    return orjson.dumps(callback | ({"traceparent": trace} if trace else {}))
 
 
 def _body(name: str, payload: bytes, opts: bytes) -> bytes:
@@ -107,7 +106,7 @@ def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
         flags, parts = resolved.flags, tuple[bytes, ...]()
         if url is not None:
             flags += "C"
-            parts = (_callback(spec, url, data),)
+            parts = (_callback(spec, url, data, options.traceparent if options else None),)
         if len(payload) > INLINE_BYTES:
             flags += "B"
             parts += (payload,)

@@ -16,6 +16,7 @@ from consumers.delivery.signing import Key, parse_key, signature, webhook_id
 from consumers.delivery.verdict import About, Verdict
 from consumers.destinations import Admitted, Deferred, Disabled, Lease
 from consumers.processor import Context, Reject, RetryLater
+from consumers.tracing import traceparent_of
 from outbound.client import Call, Client, Reply
 from outbound.errors import OutboundError
 from schemas.queues.webhooks import Webhook
@@ -138,7 +139,7 @@ async def _send(delivery: Delivery, webhook: Webhook, job: Job) -> Attempt:
     call = Call(
         webhook.method,
         webhook.url,
-        headers_of(webhook, identifier, int(began_s), signed),
+        headers_of(webhook, identifier, int(began_s), signed) | _traced(delivery, job),
         body,
         (webhook.timeout_ms or delivery.settings.timeout_s * 1_000) / 1_000,
     )
@@ -155,6 +156,11 @@ async def _send(delivery: Delivery, webhook: Webhook, job: Job) -> Attempt:
         verdict = verdicts.of_error(error)
     duration_ms = int((time.monotonic() - started) * 1_000)
     return Attempt(verdict, reply, records.Timing(int(began_s * 1_000), duration_ms))
+
+
+def _traced(delivery: Delivery, job: Job) -> dict[str, str]:
+    trace = traceparent_of(job) if delivery.settings.traceparent else None
+    return {"traceparent": trace} if trace else {}
 
 
 def _keys(secrets: list[str]) -> list[Key]:

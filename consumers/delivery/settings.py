@@ -7,7 +7,7 @@ from schemas.queues.webhooks import MAX_BODY_BYTES
 
 
 class DeliverySettings(BaseSettings):
-    """WEBHOOK_TIMEOUT_S and WEBHOOK_MAX_BODY_BYTES."""
+    """WEBHOOK_TIMEOUT_S, WEBHOOK_MAX_BODY_BYTES and WEBHOOK_TRACEPARENT."""
 
     model_config = SettingsConfigDict(env_prefix="WEBHOOK_", frozen=True, extra="ignore")
 
@@ -15,3 +15,6 @@ class DeliverySettings(BaseSettings):
     """For one attempt, from DNS to the last byte that is read (WH-19)."""
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1, le=MAX_BODY_BYTES)
     """A longer body is not sent (WH-9)."""
+    traceparent: bool = False
+    """Tell receivers the W3C trace context of the delivery, where there is one. It is off because
+    receivers are other people's: the header lets them link what they get."""

@@ -13,6 +13,7 @@ from credstream.sentences import WrongUsage
 from credstream.supervise import Service, supervising
 
 if TYPE_CHECKING:
+    from consumers.settings import WorkerSettings
     from gateway.settings import GatewaySettings
 
 MARGIN_S = 5.0
@@ -122,13 +123,11 @@ def gateway(
     host: str | None, port: int | None, processes: int, log_level: str, log_format: str | None
 ) -> None:
     """Serve the HTTP API."""
-    from gateway.run import serve
-
     settings = gateway_settings(host=host, port=port)
     configure(log_level, log_format)
     asyncio.run(refuse_exposure(settings))
     if processes == 1:
-        run(serve(settings))
+        run(_traced_gateway(settings))
         return
     if settings.port == 0:
         raise click.UsageError("Several processes need a port to share: --port 0 names none.")
@@ -141,6 +140,32 @@ def gateway(
 
     grace_s = settings.shutdown_timeout_s + MARGIN_S
     asyncio.run(keep(copies("gateway", processes, copy, grace_s)))
+
+
+async def _traced_gateway(settings: "GatewaySettings") -> None:
+    from credstream.telemetry import tracing
+    from gateway.run import serve
+
+    with tracing("gateway") as tracer:
+        if tracer is None:
+            await serve(settings)
+            return
+        from gateway.spans import Spans
+
+        await serve(settings, tracing=Spans(tracer))
+
+
+async def _traced_workers(settings: "WorkerSettings") -> None:
+    from consumers.run import run_workers
+    from credstream.telemetry import tracing
+
+    with tracing("worker") as tracer:
+        if tracer is None:
+            await run_workers(settings)
+            return
+        from consumers.hooks.tracing import attach
+
+        await run_workers(settings, observe=lambda worker: attach(worker, tracer))
 
 
 def _metrics_ports() -> Callable[[int], dict[str, str]]:
@@ -182,7 +207,6 @@ def worker(
 ) -> None:
     """Work on the jobs of one or more queues."""
     from consumers.discovery import choose
-    from consumers.run import run_workers
     from consumers.settings import WorkerSettings
 
     options = given(queues=queues, queue_concurrency=concurrency, processors=processors)
@@ -190,7 +214,7 @@ def worker(
     log_level, log_format = logs["log_level"] or "info", logs["log_format"]
     configure(log_level, log_format)
     if processes == 1:
-        run(run_workers(settings))
+        run(_traced_workers(settings))
         return
     # What no process could find would otherwise be told once by each of them.
     choose(settings.processors, settings.wanted)
