@@ -1,7 +1,14 @@
-"""A share of the dead letters of one cause, sent first to see whether the cause is gone."""
+"""A share of the dead letters of one cause, sent first to see whether the cause is gone.
 
+One that is to go on by itself is in a set until it has: gateways look there. Whoever goes on with
+it holds its lease, and writes down beforehand up to when jobs must have died, so that another
+gateway can end what one has begun, and sends nothing again that has died again meanwhile.
+"""
+
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 
 import orjson
 
@@ -13,6 +20,25 @@ from streams.store import Store
 
 KEEP_MS = 24 * 3_600_000
 """How long a canary is remembered."""
+LEASE_MS = 60_000
+"""After that another gateway goes on with what one has begun."""
+
+
+class Outcome(StrEnum):
+    """How it ended for a canary that goes on by itself."""
+
+    NONE = ""
+    """Not yet."""
+    SENT = "sent"
+    """It has passed, and the rest runs again."""
+    FAILED = "failed"
+    """A job of it died again: the rest stays."""
+    HELD = "held"
+    """Somebody took it over."""
+    UNSURE = "unsure"
+    """It has not failed, but not every job of it was seen to complete."""
+    REFUSED = "refused"
+    """The key that sent it was revoked, or may not redrive any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +53,17 @@ class Canary:
     by: str
     at_ms: int
     """By the clock of the gateway."""
+    organization_id: str | None = None
+    """Whose dead letters they are; None: everybody's."""
+    key_id: str | None = None
+    """The API key of who sent it."""
+    goes_on: bool = False
+    """By itself, when it has passed."""
+    outcome: str = Outcome.NONE
+    until_ms: int | None = None
+    """It goes on, with jobs that had died by then (clock of Redis)."""
+    sent: int = 0
+    """Of the rest, up to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +87,18 @@ class Progress:
             return "failed"
         return "running" if self.running else "passed"
 
+    @property
+    def is_sure(self) -> bool:
+        """Every job was seen to complete."""
+        return 0 < self.completed == self.total
+
 
 async def keep(redis: Redis, canary: Canary) -> None:
     """Remember it for a day. May be repeated. Raises Unavailable."""
     at = keys.canary(canary.queue, canary.id)
-    text = orjson.dumps(
-        {
-            "fingerprint": canary.fingerprint,
-            "jobs": list(canary.jobs),
-            "by": canary.by,
-            "at": canary.at_ms,
-        }
-    )
-    await redis.command("SET", at["canary"], text, "PX", KEEP_MS, key=at.prefix)
+    await _list(redis, canary)
+    await redis.command("SET", at["canary"], _packed(canary), "PX", KEEP_MS, key=at.prefix)
+    await _list(redis, canary)  # again: who looked in between found nothing and struck it out
 
 
 async def find(redis: Redis, queue: str, canary_id: str) -> Canary | None:
@@ -71,8 +107,7 @@ async def find(redis: Redis, queue: str, canary_id: str) -> Canary | None:
     stored = await redis.command("GET", at["canary"], key=at.prefix)
     if stored is None:
         return None
-    said = orjson.loads(stored)
-    return Canary(canary_id, queue, said["fingerprint"], said["jobs"], said["by"], said["at"])
+    return Canary(canary_id, queue, **orjson.loads(stored))
 
 
 async def progress(redis: Redis, canary: Canary) -> Progress:
@@ -81,3 +116,60 @@ async def progress(redis: Redis, canary: Canary) -> Progress:
     completed, failed = found.count(State.COMPLETED), found.count(State.FAILED)
     gone = found.count(None)
     return Progress(completed, failed, gone, len(found) - completed - failed - gone)
+
+
+async def unended(redis: Redis) -> list[tuple[str, str]]:
+    """Queue and id of those that go on by themselves and have not yet. Raises Unavailable."""
+    listed = keys.canaries()
+    names = await redis.command("SMEMBERS", listed["canaries"], key=listed.prefix)
+    parts = (name.decode().partition(" ") for name in names)
+    return [(queue, canary_id) for canary_id, _, queue in parts]
+
+
+async def forget(redis: Redis, queue: str, canary_id: str) -> None:
+    """Not looked at any more. May be repeated. Raises Unavailable."""
+    listed = keys.canaries()
+    await redis.command("SREM", listed["canaries"], f"{canary_id} {queue}", key=listed.prefix)
+
+
+async def lease(redis: Redis, canary: Canary) -> str | None:
+    """The right to decide about it, for a minute; None: another has it. Raises Unavailable."""
+    at, token = keys.canary(canary.queue, canary.id), secrets.token_hex(8)
+    got = await redis.command("SET", at["lease"], token, "NX", "PX", LEASE_MS, key=at.prefix)
+    return token if got else None
+
+
+async def release(redis: Redis, canary: Canary, token: str) -> None:
+    """Give it back, unless it is another's by now. Raises Unavailable."""
+    at = keys.canary(canary.queue, canary.id)
+    if await redis.command("GET", at["lease"], key=at.prefix) == token.encode():
+        await redis.command("DEL", at["lease"], key=at.prefix)
+
+
+async def begin(redis: Redis, canary: Canary) -> Canary:
+    """It goes on from here, or went on before: jobs must have died by then. Raises Unavailable."""
+    if canary.until_ms is not None:
+        return canary
+    seconds, micros = await redis.command("TIME", key=keys.PROBE)
+    return await note(redis, replace(canary, until_ms=int(seconds) * 1_000 + int(micros) // 1_000))
+
+
+async def note(redis: Redis, canary: Canary) -> Canary:
+    """Write down how far it is; what has ended is not looked at any more. Raises Unavailable."""
+    at = keys.canary(canary.queue, canary.id)
+    await redis.command("SET", at["canary"], _packed(canary), "XX", "KEEPTTL", key=at.prefix)
+    if canary.outcome:
+        await forget(redis, canary.queue, canary.id)
+    return canary
+
+
+async def _list(redis: Redis, canary: Canary) -> None:
+    if canary.goes_on:
+        listed, name = keys.canaries(), f"{canary.id} {canary.queue}"
+        await redis.command("SADD", listed["canaries"], name, key=listed.prefix)
+
+
+def _packed(canary: Canary) -> bytes:
+    said = asdict(canary)
+    del said["id"], said["queue"]
+    return orjson.dumps(said)

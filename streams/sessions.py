@@ -56,9 +56,10 @@ async def find(redis: Redis, session_id: str, now_ms: int | None = None) -> Sess
 
     Raises Unavailable."""
     at = keys.session(_digest(session_id))
-    stored = await redis.command("GETEX", at["session"], "PX", IDLE_MS, key=at.prefix)
+    stored = await redis.command("GET", at["session"], key=at.prefix)
     if stored is None:
         return None
+    await redis.command("PEXPIRE", at["session"], IDLE_MS, key=at.prefix)
     said = orjson.loads(stored)
     session = Session(**{**said, "scopes": tuple(said["scopes"])})
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms

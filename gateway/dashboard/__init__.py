@@ -43,6 +43,7 @@ from gateway.dashboard import (
     add,
     assets,
     audit,
+    canaries,
     credentials,
     dead,
     dids,
@@ -53,10 +54,11 @@ from gateway.dashboard import (
     mail,
     overview,
     queue,
+    redrive,
     webhooks,
     workers,
 )
-from gateway.dashboard.causes import Library
+from gateway.dashboard.causes import LIBRARY, Library
 from gateway.dashboard.faces import faces
 from gateway.dashboard.login_settings import LoginSettings
 from gateway.dashboard.provider import PROVIDER, Provider
@@ -71,6 +73,7 @@ ROUTES = (
     *live.ROUTES,
     *login.ROUTES,
     *dead.ROUTES,
+    *canaries.ROUTES,
     *queue.ROUTES,
     *job.ROUTES,
     *add.ROUTES,
@@ -87,7 +90,9 @@ ROUTES = (
 def install(app: web.Application) -> None:
     """What pages need of an application, which has its gate."""
     app[PLACE] = PlaceSettings()
-    app[dead.LIBRARY] = Library()
+    app[LIBRARY] = Library()
+    app.cleanup_ctx.append(app[LIBRARY].living)
+    app.cleanup_ctx.append(redrive.looking)
     settings = LoginSettings()
     if settings.client_id is not None:
         app[PROVIDER] = Provider(settings, OidcSettings(), app[PROVIDER_KEYS])

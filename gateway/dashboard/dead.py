@@ -1,42 +1,43 @@
-"""Dead letters by cause, and how they are sent again: a few first, the rest when those pass."""
+"""Dead letters by cause, and how they are sent again: a few first, the rest when those pass.
+
+An organization sees the causes of its own dead letters and sends those only."""
 
 import asyncio
 import math
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
-from gateway.dashboard.causes import SCAN_ALL_JOBS, SCAN_JOBS, Cause, Causes, Library
+from gateway.dashboard.canaries import HERE, canary_of, samples
+from gateway.dashboard.causes import LIBRARY, OWN_JOBS, SCAN_ALL_JOBS, SCAN_JOBS, Cause, Causes
+from gateway.dashboard.redrive import send
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.directory import Listed
 from gateway.errors import InvalidRequest, JobNotFound
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
+from gateway.redaction import shown
 from gateway.routes import Route
-from gateway.shapes import envelope
 from gateway.tenancy import deed
 from schemas.job import Integer, Wire
-from streams.bulk import DONE, Verb, act
-from streams.canaries import Canary, find, keep, progress
-from streams.outcomes import endings
+from streams.canaries import Canary, keep, progress
 
-HERE = "/dashboard/dead"
-SAMPLES = 10
 CAUSES_SHOWN = 100
 CANARY_MOST = 500
 """Jobs of one canary: it is meant to be small."""
-CALL_JOBS = 1_000
-LIBRARY = web.AppKey("causes", Library)
 
 
 class Share(Wire):
     """How much of a cause is sent first."""
 
     percent: Annotated[Integer, Field(ge=1, le=100)] = 5
+    goes_on: bool = False
+    """The rest follows by itself when every job of the canary completes."""
     dry_run: bool = False
 
 
@@ -49,69 +50,96 @@ class All(Wire):
 
 
 async def causes_page(request: web.Request) -> web.Response:
-    """the causes of all dead letters, most frequent first; `?queue=`."""
+    """the causes of all dead letters, or of an organization's, most frequent first; `?queue=`."""
     listed = await request.app[DIRECTORY].all()
     chosen = request.query.get("queue")
     if chosen:
         listed = {chosen: await request.app[DIRECTORY].find(chosen)}
     counts = await asyncio.gather(*(one.queue.counts() for one in listed.values()))
-    dead = {n: c.failed for n, c in zip(listed, counts, strict=True) if c.failed}
-    found = await _all(request, [listed[name] for name in dead])
+    dead = [one for one, count in zip(listed.values(), counts, strict=True) if count.failed]
+    found = await _all(request, dead)
     causes = sorted((c for one in found for c in one.causes), key=lambda c: (-c.count, -c.last_ms))
+    own = principal_of(request).organization_id is not None
+    queues = {
+        one.name: sum(c.count for c in theirs.causes) if own else theirs.total
+        for one, theirs in zip(dead, found, strict=True)
+    }
     return page(
         request,
         "dead.html",
         title="Dead letters",
         here=HERE,
-        causes=causes[:CAUSES_SHOWN],
+        causes=await _shown(request, causes[:CAUSES_SHOWN]),
         hidden=max(0, len(causes) - CAUSES_SHOWN),
-        total=sum(dead.values()),
+        total=sum(queues.values()),
+        grouped=sum(c.count for c in causes),
+        partly=any(one.scanned < one.total for one in found),
         scanned=sum(one.scanned for one in found),
         count=len(causes),
-        queues=dead,
+        queues={name: count for name, count in queues.items() if count},
         chosen=chosen,
     )
 
 
 async def _all(request: web.Request, listed: Sequence[Listed]) -> list[Causes]:
-    most = max(100, min(SCAN_JOBS, SCAN_ALL_JOBS // max(1, len(listed))))
+    own = principal_of(request).organization_id
+    most, each = (SCAN_ALL_JOBS, SCAN_JOBS) if own is None else (SCAN_JOBS, OWN_JOBS)
+    bound = max(100, min(each, most // max(1, len(listed))))
     library = request.app[LIBRARY]
-    return list(await asyncio.gather(*(library.of(one.queue.store, most) for one in listed)))
+    return list(
+        await asyncio.gather(*(library.of(q.queue.store, bound, own, first=True) for q in listed))
+    )
+
+
+async def _shown(request: web.Request, causes: Sequence[Cause]) -> list[Cause]:
+    """The same with what this reader may see of their texts (AU-12)."""
+    texts = [[cause.shape, cause.code, cause.reason, cause.name] for cause in causes]
+    pairs = zip(causes, await shown(request, "dead letters", texts), strict=True)
+    return [
+        replace(cause, shape=shape, code=code, reason=reason, name=name, example="")
+        for cause, (shape, code, reason, name) in pairs
+    ]
 
 
 async def cause_page(request: web.Request) -> web.Response:
     """one cause, with samples and what can be done."""
     listed, cause = await _cause(request)
-    samples = await endings(listed.queue.store, cause.jobs[:SAMPLES])
+    (told,) = await _shown(request, [cause])
     return page(
         request,
         "cause.html",
-        title=f"{cause.code} in {listed.name}",
+        title=f"{told.code} in {listed.name}",
         here=HERE,
-        cause=cause,
-        samples=[job for job in samples if job is not None and not isinstance(job, str)],
+        cause=told,
+        samples=await samples(request, listed, cause.jobs),
     )
 
 
 async def send_canary(request: web.Request) -> web.Response:
-    """a share of a cause runs again, first."""
+    """a share of a cause runs again, first; the rest by itself, if that is wanted."""
     share = await wanted(request, Share)
     listed, cause = await _cause(request)
     count = min(CANARY_MOST, math.ceil(cause.count * share.percent / 100))
     if share.dry_run:
         return matching(count)
     sent = await _send(request, listed, cause, cause.jobs[:count], "canary")
+    if not sent:
+        raise InvalidRequest("Nothing was sent: these jobs are not dead letters any more.")
+    principal = principal_of(request)
     canary = Canary(
         secrets.token_hex(8),
         listed.name,
         cause.fingerprint,
         sent,
-        principal_of(request).name,
+        principal.name,
         time.time_ns() // 1_000_000,
+        principal.organization_id,
+        principal.key_id,
+        share.goes_on,
     )
     await keep(request.app[REDIS], canary)
     where = f"{HERE}/{listed.name}/canary/{canary.id}"
-    return done(f"{len(sent)} of {cause.count} jobs run again.", where)
+    return done(f"{len(sent):,} of {cause.count:,} jobs run again.", where)
 
 
 async def send_all(request: web.Request) -> web.Response:
@@ -119,7 +147,7 @@ async def send_all(request: web.Request) -> web.Response:
     body = await wanted(request, All)
     listed, cause = await _cause(request)
     if body.canary is not None:
-        canary = await _canary(request, body.canary)
+        canary = await canary_of(request, body.canary)
         verdict = (await progress(request.app[REDIS], canary)).verdict
         if verdict != "passed" or canary.fingerprint != cause.fingerprint:
             raise InvalidRequest(f"The canary has not passed: it is {verdict}. Nothing was sent.")
@@ -129,86 +157,33 @@ async def send_all(request: web.Request) -> web.Response:
     return done(f"{len(sent):,} of {cause.count:,} jobs run again.", HERE)
 
 
-async def canary_page(request: web.Request) -> web.Response:
-    """what became of a canary, and the way on."""
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
-    canary = await _canary(request, request.match_info["id"])
-    now, causes = await asyncio.gather(
-        progress(request.app[REDIS], canary), request.app[LIBRARY].of(listed.queue.store)
-    )
-    rest = next((c for c in causes.causes if c.fingerprint == canary.fingerprint), None)
-    return page(
-        request,
-        "canary.html",
-        title="Canary",
-        here=HERE,
-        canary=canary,
-        progress=now,
-        rest=rest,
-        samples=await _failures(listed, canary),
-    )
-
-
-async def canary_state(request: web.Request) -> web.Response:
-    """how far a canary is."""
-    canary = await _canary(request, request.match_info["id"])
-    now = await progress(request.app[REDIS], canary)
-    return envelope(
-        {
-            "verdict": now.verdict,
-            "completed": now.completed,
-            "failed": now.failed,
-            "gone": now.gone,
-            "running": now.running,
-        }
-    )
-
-
-async def _failures(listed: Listed, canary: Canary) -> list[object]:
-    found = await endings(listed.queue.store, canary.jobs[:SAMPLES])
-    ended = (job for job in found if job is not None and not isinstance(job, str))
-    return [job for job in ended if job.failed_reason is not None]
-
-
 async def _send(
     request: web.Request, listed: Listed, cause: Cause, ids: Sequence[str], how: str
 ) -> list[str]:
     """Revive them; answers those that run again. One deed for all."""
     parameters = {"cause": cause.fingerprint, "code": cause.code, "jobs": len(ids)}
-    who = deed(request, f"dead.{how}", listed.name, None, parameters)
+    organization_id = principal_of(request).organization_id
+    who = deed(request, f"dead.{how}", listed.name, organization_id, parameters)
     sent: list[str] = []
-    for at in range(0, len(ids), CALL_JOBS):
-        part = ids[at : at + CALL_JOBS]
-        recorded = b"" if sent else who
-        words = await act(listed.queue.store, Verb.RETRY, part, who=recorded)
-        sent += [job_id for job_id, word in zip(part, words, strict=True) if word in DONE]
+    async for part in send(listed.queue.store, ids, who):
+        sent += part
     return sent
 
 
 async def _cause(request: web.Request) -> tuple[Listed, Cause]:
     listed = await request.app[DIRECTORY].find(request.match_info["name"])
-    causes = await request.app[LIBRARY].of(listed.queue.store)
-    for cause in causes.causes:
-        if cause.fingerprint == request.match_info["fingerprint"]:
-            return listed, cause
-    raise JobNotFound("No dead letter has this cause any more.")
-
-
-async def _canary(request: web.Request, canary_id: str) -> Canary:
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
-    canary = await find(request.app[REDIS], listed.name, canary_id)
-    if canary is None:
-        raise JobNotFound("No canary has this id any more; they are remembered for a day.")
-    return canary
+    own = principal_of(request).organization_id
+    library, fingerprint = request.app[LIBRARY], request.match_info["fingerprint"]
+    cause = await library.cause(listed.queue.store, fingerprint, own)
+    if cause is None:
+        raise JobNotFound("No dead letter has this cause any more.")
+    return listed, cause
 
 
 _ONE = HERE + "/{name}/{fingerprint}"
-_CANARY = HERE + "/{name}/canary/{id}"
 ROUTES = (
-    Route("GET", HERE, causes_page, Scope.READ, platform_only=True),
-    Route("GET", _ONE, cause_page, Scope.READ, platform_only=True),
-    Route("POST", _ONE + "/canary", send_canary, Scope.OPERATE, platform_only=True, body=Share),
-    Route("POST", _ONE + "/redrive", send_all, Scope.OPERATE, platform_only=True, body=All),
-    Route("GET", _CANARY, canary_page, Scope.READ, platform_only=True),
-    Route("GET", _CANARY + "/state", canary_state, Scope.READ, platform_only=True),
+    Route("GET", HERE, causes_page, Scope.READ),
+    Route("GET", _ONE, cause_page, Scope.READ),
+    Route("POST", _ONE + "/canary", send_canary, Scope.OPERATE, body=Share),
+    Route("POST", _ONE + "/redrive", send_all, Scope.OPERATE, body=All),
 )

@@ -18,7 +18,7 @@ class Item:
 
 ITEMS = (
     Item("Overview", "/dashboard", "overview", platform_only=True),
-    Item("Dead letters", "/dashboard/dead", "dead", platform_only=True),
+    Item("Dead letters", "/dashboard/dead", "dead"),
     Item("Add a job", "/dashboard/add", "add", Scope.SUBMIT),
     Item("Workers", "/dashboard/workers", "workers", platform_only=True),
     Item("Webhooks", "/dashboard/webhooks", "webhooks"),

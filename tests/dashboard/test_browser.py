@@ -1,5 +1,6 @@
 """The dashboard in a browser: every page, every action; no barrier, no error, no foreign host."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -187,6 +188,42 @@ async def test_priority_and_why(seen: Watched, redis: Redis) -> None:
     job = await queue.get("one")
     assert job is not None
     assert job.opts["priority"] == 1
+
+
+async def test_a_canary_goes_on_with_the_page_closed(seen: Watched, redis: Redis) -> None:
+    page, hand = seen.page, Hand(redis, QueueSpec("webhooks"))
+    await die(redis, "webhooks", "Boom", "no {n}", 40)
+    await seen.open("/dashboard/dead")
+    await page.click(".cause-message a")
+    await page.get_by_label("Go on by itself").check()
+    await page.click("text=Redrive a canary")
+    await confirm(page)
+    await expect(page.locator(".callout")).to_contain_text("the rest runs again by itself")
+    await seen.picture("canary-by-itself")
+    canary = page.url
+    await page.goto("about:blank")
+    await hand.complete(*await hand.take(10), result=1)
+    async with asyncio.timeout(20):
+        while not (await hand.take(100)):  # the gateway looks once a second
+            await asyncio.sleep(0.1)
+    await page.goto(canary)
+    await expect(page.locator(".callout")).to_contain_text("gone on by itself")
+    await expect(page.locator(".callout")).to_contain_text("38 other jobs")
+
+
+async def test_a_canary_is_kept_from_going_on(seen: Watched, redis: Redis) -> None:
+    page, hand = seen.page, Hand(redis, QueueSpec("webhooks"))
+    await die(redis, "webhooks", "Boom", "no {n}", 40)
+    await seen.open("/dashboard/dead")
+    await page.click(".cause-message a")
+    await page.get_by_label("Go on by itself").check()
+    await page.click("text=Redrive a canary")
+    await confirm(page)
+    await page.click("text=Do not go on by itself")
+    await confirm(page)
+    await expect(page.locator(".callout").nth(1)).to_contain_text("somebody has stopped that")
+    await hand.complete(*await hand.take(10), result=1)
+    await expect(page.get_by_role("button", name="Go on: redrive the other 38")).to_be_visible()
 
 
 async def test_documents_unfold_also_large_ones(seen: Watched, redis: Redis) -> None:

@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
+from by_hand import Hand
 
 from consumers.custody import Custody
 from consumers.status_lists import StatusLists
 from credentials.keyring import Keyring
 from gateway.app import TABLE
+from gateway.dashboard.causes import Library
 from gateway.principal import Scope
 from gateway.routes import Route
 from gateway.settings import GatewaySettings
+from schemas.spec import catalog
 from schemas.status import PURPOSES
 from streams import Queue, Redis, access, dids
 from streams import destinations as store
+from streams.canaries import Canary, keep
 from streams.destinations import Destination
 from tests.gateway.callers import OTHER, OWN, ROLE_NAMES, Callers, callers, scopes_of_role
 from tests.gateway.samples import Serve
@@ -33,7 +37,7 @@ WITH_IDS = (
     *("/queue/{name}/job/", "/dashboard/queue/{name}/job/"),
     *("/batches/", "/webhooks/destinations/", "/credentials/{", "/keys/{"),
     *("/dashboard/webhooks/{", "/dashboard/credentials/{", "/dashboard/keys/{"),
-    "/dashboard/dids/{",
+    *("/dashboard/dids/{", "/dashboard/dead/{name}/"),
 )
 IDS = [f"{route.method} {route.path}" for route in TABLE]
 OF_ONE_TENANT = [
@@ -56,8 +60,6 @@ class World:
         """The route's path to one of these things."""
         kind = next((kind for kind in things if route.path.startswith(kind)), None)
         path = route.path.replace("{name}", QUEUE)
-        path = re.sub(r"\{fingerprint:.+?\}\}", "0123456789ab", path)
-        path = re.sub(r"\{id:\[0-9a-f\]\{16\}\}", "0123456789abcdef", path)
         path = re.sub(r"\{\w+:([a-z]+)\|[^{}]*\}", r"\1", path)  # the first of some words
         return re.sub(r"\{\w+(?::[^{}]+)?\}", things[kind] if kind else "x", path)
 
@@ -79,8 +81,17 @@ async def world(redis: Redis) -> World:
     await dids.create(redis, dids.Change(DID, OWN, ("tests",), "{}"), made)
     text, key_id = access.mint("test")
     await access.create(redis, text, access.NewKey("own", ("read",), OWN), "tests", b"")
+    await queue.add("verify", data, job_id="dead-job")
+    hand = Hand(redis, catalog()[QUEUE])
+    await hand.fail(await hand.take_one())
+    (cause,) = (await Library().of(queue.store)).causes
+    await keep(
+        redis, Canary("c0ffee0123456789", QUEUE, cause.fingerprint, ("own-job",), "t", 1, OWN)
+    )
     return World(
         {
+            "/dashboard/dead/{name}/canary/": "c0ffee0123456789",
+            "/dashboard/dead/{name}/": cause.fingerprint,
             "/queue/{name}/job/": "own-job",
             "/dashboard/queue/{name}/job/": "own-job",
             "/batches/": "",
@@ -93,6 +104,8 @@ async def world(redis: Redis) -> World:
             "/dashboard/dids/{": DID,
         },
         {
+            "/dashboard/dead/{name}/canary/": "0123456789abcdef",
+            "/dashboard/dead/{name}/": "0123456789ab",
             "/queue/{name}/job/": "no-job",
             "/dashboard/queue/{name}/job/": "no-job",
             "/batches/": "nothing",

@@ -1,17 +1,21 @@
-// A canary that runs: its numbers, and a fresh page when the verdict is there.
+// A canary that runs, or goes on by itself: its numbers, and a fresh page when something is decided.
 "use strict";
 (() => {
   const box = document.querySelector("[data-canary]");
-  if (!box || box.dataset.verdict !== "running") return;
+  if (!box || box.dataset.follow !== "yes") return;
   const look = async () => {
+    if (document.querySelector("form[data-busy], dialog[open]")) { setTimeout(look, 500); return; }
     try {
       const response = await fetch(box.dataset.canary, { headers: { Accept: "application/json" } });
       const { data } = await response.json();
-      if (data.verdict !== "running") { location.reload(); return; }
-      for (const part of ["completed", "failed", "running"]) {
-        box.querySelector(`[data-part=${part}]`).textContent = data[part].toLocaleString("en");
+      if (document.querySelector("form[data-busy], dialog[open]")) { setTimeout(look, 500); return; }
+      if (data.verdict !== box.dataset.verdict || data.outcome !== box.dataset.outcome) { location.reload(); return; }
+      for (const part of ["completed", "failed", "running", "sent"]) {
+        const shown = box.querySelector(`[data-part=${part}]`);
+        if (shown) shown.textContent = data[part].toLocaleString("en");
       }
-      box.querySelector("[data-running]").textContent = data.running;
+      const running = box.querySelector("[data-running]");
+      if (running) running.textContent = data.running;
     } catch { /* the next look will tell */ }
     setTimeout(look, 1500);
   };
