@@ -72,9 +72,8 @@ async def _tell_standing(redis: Redis, metrics: WorkerMetrics) -> None:
         await asyncio.sleep(LOOK_AGAIN_S)
         with suppress(CredstreamError):
             metrics.standing = await durability.standing(redis)
-    for check in standing.checks:
-        if check.word != "ok":
-            logger.warning("durability %s: %s %s", standing.level, check.says, check.fix)
+    for check in standing.wrong:
+        logger.warning("%s of Redis: %s %s", check.name, check.says, check.fix)
 
 
 async def _open(

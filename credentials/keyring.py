@@ -57,6 +57,11 @@ class Keyring:
         }
         self.active = active
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the KEKs in it."""
+        return frozenset(self._keks)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """The ring written in `text`. Raises KeyringError, which never repeats a key."""

@@ -53,6 +53,5 @@ async def _tell(app: web.Application) -> None:
         await asyncio.sleep(LOOK_AGAIN_S)
         with suppress(CredstreamError):
             known.standing = await durability.standing(app[REDIS])
-    for check in standing.checks:
-        if check.word != "ok":
-            logger.warning("durability %s: %s %s", standing.level, check.says, check.fix)
+    for check in standing.wrong:
+        logger.warning("%s of Redis: %s %s", check.name, check.says, check.fix)

@@ -6,82 +6,19 @@ replicated  strict, and every submission waits until replicas have it
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from redis.exceptions import ResponseError
 
 from streams.connection import Redis
-from streams.errors import CredstreamError, Unavailable
-from streams.settings import Level, RedisSettings
+from streams.errors import CredstreamError
+from streams.node import Check, Node, copies, memory, nodes, version
+from streams.settings import Level, RedisSettings, address
 
-_CONFIG = ("maxmemory-policy", "appendonly", "appendfsync", "min-replicas-to-write")
 PATIENCE_S = 3.0
-Word = Literal["ok", "warn", "fail"]
 
 
 class NotKept(Exception):
     """Redis does not keep what the level promises; the text says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    word: Word
-    says: str
-    fix: str = ""
-    """What to do about it; empty when it is ok."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What one primary says of itself."""
-
-    info: Mapping[str, str]
-    config: Mapping[str, str] | None
-    """None: CONFIG is forbidden here, as with managed services."""
-
-    def setting(self, name: str) -> str | None:
-        """A setting, from CONFIG or else from what INFO says; None when it cannot be seen."""
-        if self.config is not None:
-            return self.config.get(name)
-        if name == "maxmemory-policy":
-            return self.info.get("maxmemory_policy")
-        if name == "appendonly" and "aof_enabled" in self.info:
-            return "yes" if self.info["aof_enabled"] == "1" else "no"
-        return None
-
-    @property
-    def address(self) -> str:
-        return f"port {self.info.get('tcp_port', '?')}"
-
-
-async def nodes(redis: Redis) -> list[Node]:
-    """Every primary. Raises Unavailable."""
-    found = []
-    for link in await redis.everywhere():
-        info, *settings = await link.run(
-            (b"INFO", b"everything"), *((b"CONFIG", b"GET", name) for name in _CONFIG)
-        )
-        if isinstance(info, ResponseError):
-            raise Unavailable("Redis does not answer INFO now")
-        found.append(Node(fields(info), _config(settings)))
-    return found
-
-
-def _config(replies: Sequence[Any]) -> dict[str, str] | None:
-    if any(isinstance(reply, ResponseError) for reply in replies):
-        return None
-    return {reply[0].decode(): reply[1].decode() for reply in replies if reply}
-
-
-def fields(info: bytes) -> dict[str, str]:
-    """`name:value` lines."""
-    lines = (line.partition(":") for line in info.decode().splitlines() if ":" in line)
-    return {name: value.strip() for name, _, value in lines}
 
 
 def judged(found: Sequence[Node], settings: RedisSettings) -> list[Check]:
@@ -90,13 +27,21 @@ def judged(found: Sequence[Node], settings: RedisSettings) -> list[Check]:
 
 
 def _judged(node: Node, settings: RedisSettings) -> Iterator[Check]:
-    policy = node.setting("maxmemory-policy")
-    yield _policy(policy)
+    yield version(node)
+    yield _mode(node, settings)
+    yield _policy(node.setting("maxmemory-policy"))
     yield _append_only(node)
     yield _sync(node, settings.durability)
     if settings.durability == "replicated":
         yield _replicas(node, settings.durability_replicas)
         yield _minimum(node)
+
+
+def _mode(node: Node, settings: RedisSettings) -> Check:
+    if node.info.get("redis_mode") == "cluster" and address(settings).kind != "cluster":
+        says = "This is a node of a Redis Cluster, and REDIS_URL names it as a single server."
+        return Check("mode", "fail", says, "Use redis+cluster:// (or rediss+cluster://).")
+    return Check("mode", "ok", f"It is reached as what it is: {address(settings).kind}.")
 
 
 def _policy(policy: str | None) -> Check:
@@ -159,6 +104,13 @@ class Standing:
 
     level: Level
     checks: tuple[Check, ...]
+    beside: tuple[Check, ...] = ()
+    """What else fails: nobody is refused for it."""
+
+    @property
+    def wrong(self) -> list[Check]:
+        """Everything that an operator should hear of when a process begins."""
+        return [check for check in (*self.checks, *self.beside) if check.word != "ok"]
 
     @property
     def met(self) -> bool:
@@ -166,13 +118,18 @@ class Standing:
 
     def told(self) -> dict[str, object]:
         """For probes: the level, whether it is met, and what is wrong."""
-        wrong = [check.says for check in self.checks if check.word != "ok"]
-        return {"level": self.level, "met": self.met, "troubles": wrong}
+        troubles = [check.says for check in self.checks if check.word != "ok"]
+        return {"level": self.level, "met": self.met, "troubles": troubles}
 
 
 async def standing(redis: Redis) -> Standing:
     """How things stand now. Raises Unavailable."""
-    return Standing(redis.settings.durability, tuple(judged(await nodes(redis), redis.settings)))
+    found = await nodes(redis)
+    beside = [
+        check for node in found for check in (memory(node), copies(node)) if check.word == "fail"
+    ]
+    checks = judged(found, redis.settings)
+    return Standing(redis.settings.durability, tuple(checks), tuple(beside))
 
 
 async def insist(redis: Redis) -> Standing | None:

@@ -6,15 +6,13 @@ from redis.exceptions import ResponseError
 
 from streams import keys
 from streams.connection import Redis
-from streams.durability import Check, Node, fields, judged, nodes
+from streams.durability import judged
 from streams.link import Link
+from streams.node import Check, Node, copies, fields, memory, nodes
 
-OLDEST = (6, 2)
 ROUNDS = 20
 SLOW_S = 0.005
 CLOCK_S = 1.0
-ROOM = 0.8
-"""Of maxmemory: above this there is too little head-room."""
 SLOTS = "16384"
 _NEEDED = (
     *(
@@ -32,44 +30,9 @@ async def examine(redis: Redis) -> list[Check]:
     found = await nodes(redis)
     checks = judged(found, redis.settings)
     for node, link in zip(found, await redis.everywhere(), strict=True):
-        checks += [_version(node), _memory(node), _copies(node), *await _cluster(node, link)]
+        checks += [memory(node), copies(node), *await _cluster(node, link)]
         checks += [await _scripts(link), await _clock_and_latency(link), await _permissions(link)]
     return checks
-
-
-def _version(node: Node) -> Check:
-    known = node.info.get("valkey_version") or node.info.get("redis_version", "0.0")
-    number = tuple(int(part) for part in known.split(".")[:2])
-    if number >= OLDEST:
-        return Check("version", "ok", f"Version {known}.")
-    return Check("version", "fail", f"Version {known} is too old.", "Update to 6.2 or newer.")
-
-
-def _memory(node: Node) -> Check:
-    used, most = int(node.info.get("used_memory", 0)), int(node.info.get("maxmemory", 0))
-    if most == 0:
-        fix = "Set maxmemory to 60-70 % of what the machine or container has."
-        return Check("memory", "warn", "maxmemory is not set: the kernel may kill Redis.", fix)
-    share = used / most
-    says = f"{share:.0%} of maxmemory is used."
-    if share < ROOM:
-        return Check("memory", "ok", says)
-    return Check("memory", "fail", says, "Raise maxmemory, or keep ended jobs for less long.")
-
-
-def _copies(node: Node) -> Check:
-    if node.info.get("role") != "master":
-        fix = "Connect to the primary, or use a redis+sentinel:// or redis+cluster:// address."
-        return Check("role", "fail", "This node is a replica and takes no writes.", fix)
-    failed = [
-        name
-        for name in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
-        if node.info.get(name, "ok") != "ok"
-    ]
-    if failed:
-        says = f"{', '.join(failed)}: the last attempt to write to disk failed."
-        return Check("disk", "fail", says, "Look at the log of Redis: full disk or permissions?")
-    return Check("role", "ok", f"Primary with {node.info.get('connected_slaves', '0')} replicas.")
 
 
 async def _cluster(node: Node, link: Link) -> list[Check]:

@@ -13,8 +13,9 @@ from credstream.commands.serve import given
 from credstream.sentences import EXIT_REFUSED
 
 if TYPE_CHECKING:
+    from credstream.checkup import Configured
     from streams import RedisSettings
-    from streams.durability import Check
+    from streams.node import Check
 
 PROMISES = {
     "standard": "what is answered with 2xx survives a crash; a power failure may cost one second",
@@ -28,15 +29,18 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 @click.option("--redis-url", help="[default: REDIS_URL, or REDIS_HOST and REDIS_PORT]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
 def doctor(redis_url: str | None, as_json: bool) -> None:
-    """Check the Redis that Credstream would run on, and the settings.
+    """Check the Redis that Credstream would run on, the settings, and who is at work.
+
+    Give it the environment that gateway or workers have.
 
     Exit codes: 0 every promise holds, 1 something fails, 2 wrong settings, 3 no Redis there.
     """
+    from credstream.checkup import of_settings
     from streams import RedisSettings
 
     settings = RedisSettings(**given(url=redis_url))
-    _read_settings()
-    checks = asyncio.run(_examine(settings))
+    configured = _read_settings()
+    checks = [*asyncio.run(_examine(settings, configured)), *of_settings(configured)]
     holds = all(check.word != "fail" for check in checks)
     level = settings.durability
     if as_json:
@@ -52,22 +56,27 @@ def doctor(redis_url: str | None, as_json: bool) -> None:
     sys.exit(0 if holds else EXIT_REFUSED)
 
 
-async def _examine(settings: "RedisSettings") -> "list[Check]":
+async def _examine(settings: "RedisSettings", configured: "Configured") -> "list[Check]":
+    from credstream.checkup import of_deployment
     from streams import connect
     from streams.examination import examine
 
     redis = connect(settings)
     try:
-        return await examine(redis)
+        checks = await examine(redis)
+        return [*checks, *await of_deployment(redis, configured)]
     finally:
         await redis.close()
 
 
-def _read_settings() -> None:
+def _read_settings() -> "Configured":
     """A setting that is not valid is told before anything is asked of Redis."""
-    from consumers.settings import WorkerSettings
+    from consumers.delivery.settings import DeliverySettings
+    from credstream.checkup import Configured
+    from credstream.telemetry import TelemetrySettings
     from gateway.metrics import MetricsSettings
-    from gateway.settings import GatewaySettings
 
-    for settings in (GatewaySettings, MetricsSettings, WorkerSettings):
+    for settings in (MetricsSettings, DeliverySettings):
         settings()
+    _ = TelemetrySettings().exporters
+    return Configured.read()

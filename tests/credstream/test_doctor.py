@@ -5,9 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
+from processes import until
 from redis_servers import Server, redis7, valkey
 
+from consumers import Worker
+from credentials.keyring import Keyring
+from credentials.keys import generate
+from credstream.checkup import Configured, of_deployment, of_settings
 from credstream.cli import main
+from streams import Queue, Redis, vault
+from tests.gateway.samples import ISSUANCE
 
 
 @pytest.fixture
@@ -32,6 +39,89 @@ def test_a_good_redis_keeps_every_promise(good: Server) -> None:
     assert result.exit_code == 0, result.output
     assert "FAIL" not in result.output
     assert "DURABILITY=standard holds" in result.output
+
+
+PRODUCTION = {
+    "APP_ENV": "production",
+    "PUBLIC_URL": "https://credentials.example.org",
+    "REQUIRE_AUTH": "always",
+    "CREDSTREAM_KEKS": f"k1:{'A' * 43}=",
+    "SMTP_HOST": "relay.example.org",
+    "MAIL_FROM": "no-reply@example.org",
+    "DRAIN_TIMEOUT_S": "70",
+    "PROBE_PORT": "9090",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "word"),
+    [
+        ({"CREDSTREAM_KEKS": "k1:short"}, "key ring", "fail"),
+        ({"CREDSTREAM_KEKS": None}, "key ring", "fail"),
+        ({"CREDSTREAM_KEKS": None, "APP_ENV": None}, "key ring", "warn"),
+        ({"PUBLIC_URL": "http://localhost:3000"}, "public address", "fail"),
+        ({"PUBLIC_URL": "http://example.org"}, "public address", "fail"),
+        ({"PUBLIC_URL": "https://192.0.2.1"}, "did:web", "warn"),
+        ({"VC_CONTEXTS_DIR": "/nowhere"}, "contexts", "fail"),
+        ({"SMTP_HOST": None}, "mail", "warn"),
+        ({"MAIL_BACKEND": "capture"}, "mail", "fail"),
+        ({"SMTP_PASSWORD_FILE": "/nowhere/password"}, "mail", "fail"),
+        ({"SMTP_CA_FILE": "/nowhere/ca.crt"}, "mail", "fail"),
+        ({"DRAIN_TIMEOUT_S": "25"}, "mail drain", "warn"),
+        ({"WEBHOOK_ALLOW_HTTP": "true"}, "outbound", "fail"),
+        ({"WEBHOOK_ALLOW_NETS": "10.0.0.0/8", "APP_ENV": None}, "outbound", "warn"),
+        ({"WEBHOOK_CA_FILE": "/nowhere/ca.crt"}, "outbound", "fail"),
+        ({"PROBE_PORT": "0"}, "probes", "warn"),
+        ({"APP_ENV": None}, "environment", "warn"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str | None], name: str, word: str
+) -> None:
+    for variable, value in {**PRODUCTION, **change}.items():
+        if value is None:
+            monkeypatch.delenv(variable, raising=False)
+        else:
+            monkeypatch.setenv(variable, value)
+    found = {check.name: check for check in of_settings(Configured.read())}
+    assert found[name].word == word
+    assert found[name].says
+    assert found[name].fix
+    others = {check.name for check in found.values() if check.word == "fail"} - {name}
+    assert others == set()
+
+
+def test_a_deployment_that_is_complete_has_nothing_to_mend(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable, value in PRODUCTION.items():
+        monkeypatch.setenv(variable, value)
+    wrong = {check.name for check in of_settings(Configured.read()) if check.word != "ok"}
+    assert wrong <= {"user"}  # in a container of the tests it may be root
+
+
+async def test_what_is_at_work_is_told(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in PRODUCTION.items():
+        monkeypatch.setenv(variable, value)
+    given = Configured.read()
+    await Queue("vc-issuance", redis).add("x", ISSUANCE)
+    webhooks = Queue("webhooks", redis)
+    sealed = Keyring.parse(f"old:{'B' * 42}A=").seal(generate("Ed25519"), "did:x#1")
+    await vault.keep(redis, vault.SealedKey("did:x", "o", "did:x#1", sealed))
+    async with Worker("webhooks", lambda _job: None, redis=redis):
+
+        async def known() -> bool:
+            return (await webhooks.counts()).workers == 1
+
+        await until(known, within_s=10, what="a worker has said that it is there")
+        await webhooks.pause()
+        found = {check.name: check for check in await of_deployment(redis, given)}
+    assert (found["queue vc-issuance"].word, found["queue emails"].word) == ("fail", "warn")
+    assert found["sealed keys"].word == "fail"
+    assert "old" in found["sealed keys"].says
+    assert found["access"].word == "warn"
+    assert found["queue webhooks"].word == "warn"
+    assert all(check.fix for check in found.values() if check.word != "ok")
 
 
 def test_what_fails_comes_with_its_fix(good: Server) -> None:

@@ -6,8 +6,9 @@ from redis_servers import Server, redis7
 
 import streams
 from streams import NewJob, Queue
-from streams.durability import Node, NotKept, insist, judged, standing
+from streams.durability import NotKept, insist, judged, standing
 from streams.errors import NotDurable
+from streams.node import Node
 from streams.settings import RedisSettings
 
 GOOD = {
@@ -16,7 +17,13 @@ GOOD = {
     "appendfsync": "always",
     "min-replicas-to-write": "1",
 }
-INFO = {"maxmemory_policy": "noeviction", "aof_enabled": "1", "connected_slaves": "1"}
+INFO = {
+    "redis_version": "7.0.15",
+    "redis_mode": "standalone",
+    "maxmemory_policy": "noeviction",
+    "aof_enabled": "1",
+    "connected_slaves": "1",
+}
 
 
 def settings(server: Server | None = None, **values: object) -> RedisSettings:
@@ -50,6 +57,13 @@ def test_what_each_level_asks_for(
     change: dict[str, str], level: str, wrong: dict[str, str]
 ) -> None:
     assert words(Node(INFO, GOOD | change), level) == wrong
+
+
+def test_what_no_level_can_do_without() -> None:
+    assert words(Node(INFO | {"redis_version": "6.2.14"}, GOOD), "standard") == {"version": "fail"}
+    newer = INFO | {"redis_version": "7.2.4", "valkey_version": "9.1.2"}
+    assert words(Node(newer, GOOD), "standard") == {}
+    assert words(Node(INFO | {"redis_mode": "cluster"}, GOOD), "standard") == {"mode": "fail"}
 
 
 def test_replicas_are_counted() -> None:
