@@ -32,7 +32,7 @@ SCAN_ALL_JOBS = 20_000
 """The same for all queues together."""
 OWN_JOBS = 2_000
 """Those of one queue that are looked at for an organization: whose each is must be read."""
-FIRST_JOBS = 4_000
+FIRST_JOBS = 2_000
 """Those a page waits for, when a queue is looked at for the first time; the rest follows."""
 OWNER_JOBS = 100
 """Jobs whose owner is asked for at once: payloads can be large."""

@@ -1,5 +1,6 @@
 """One job: what it carries, what happened to it, why it waits, and what can be done with it."""
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from gateway.shapes import envelope
 from gateway.submit import Way, submit_one
 from gateway.tenancy import deed
 from schemas.job import Integer, State, Wire
+from streams.search import owner_of
 
 EMBED_BYTES = 16_384
 """Larger documents are fetched when somebody looks; the page stays small."""
@@ -67,7 +69,7 @@ async def job_page(request: web.Request) -> web.Response:
         logs=logs,
         why=await _why(request, job.state),
         token=_decoded(view["returnvalue"]),
-        callbacks=await _callbacks(request, listed, job_id, job.opts),
+        callbacks=await _callbacks(request, listed, job_id),
     )
 
 
@@ -158,19 +160,19 @@ async def _why(request: web.Request, state: State) -> dict[str, Any] | None:
     return found
 
 
-async def _callbacks(
-    request: web.Request, listed: Listed, job_id: str, opts: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The deliveries of its endings, newest last."""
-    if not opts.get("callbackUrl") or listed.name == WEBHOOKS:
+async def _callbacks(request: web.Request, listed: Listed, job_id: str) -> list[dict[str, Any]]:
+    """The deliveries of its endings, newest last. Whether it owes any is nothing a job tells."""
+    if listed.name == WEBHOOKS:
         return []
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
-    found = []
-    for ending in range(1, CALLBACKS + 1):
-        delivery = await queue.get(f"cb-{listed.name}-{job_id}-{ending}")
-        if delivery is not None:
-            found.append(await job_shown(request, delivery))
-    return found
+    names = [f"cb-{listed.name}-{job_id}-{ending}" for ending in range(1, CALLBACKS + 1)]
+    found = await asyncio.gather(*(queue.get(name) for name in names))
+    principal = principal_of(request)
+    return [
+        await job_shown(request, delivery)
+        for delivery in found
+        if delivery is not None and principal.may_see(owner_of(delivery))
+    ]
 
 
 def _timeline(view: dict[str, Any], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,119 @@
+"""What the page of a job does beside the plain actions: verify a credential, replay a callback."""
+
+import base64
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from by_hand import Hand
+from playwright.async_api import Browser, expect
+from stage import spec_of
+
+from schemas.job import JobOptions, State
+from schemas.spec import QueueSpec
+from streams import NewJob, Queue, Redis
+from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.conftest import make_key
+
+ORG = "acme-energy"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+def credential() -> str:
+    """Looks like one; nobody verifies it here."""
+    parts = ({"alg": "EdDSA", "typ": "vc+jwt"}, {"issuer": "did:web:issuer.example", "x": "<b>"})
+    texts = [base64.urlsafe_b64encode(orjson.dumps(one)).rstrip(b"=").decode() for one in parts]
+    return ".".join((*texts, "c2lnbmF0dXJl"))
+
+
+async def issued(redis: Redis) -> None:
+    """A completed job of vc-issuance with a credential in its result."""
+    queue, hand = Queue(spec_of("vc-issuance"), redis), Hand(redis, spec_of("vc-issuance"))
+    data = {"organizationId": ORG, "userId": "ann"}
+    await queue.add_many([NewJob("issue", data, JobOptions(job_id="issued"))], checked=True)
+    await hand.complete(await hand.take_one(), result={"vcJwt": credential(), "credentialId": "c"})
+
+
+async def signed_in(browser: Browser, address: str, key: str) -> Watched:
+    watched = Watched(await (await browser.new_context()).new_page(), address)
+    await watched.open("/dashboard/login")
+    await watched.page.fill("#credential", key)
+    async with watched.page.expect_navigation():
+        await watched.page.click("button[type=submit]")
+    return watched
+
+
+async def test_a_credential_is_verified_from_its_job(
+    browser: Browser, address: str, redis: Redis
+) -> None:
+    await issued(redis)
+    watched = Watched(await (await browser.new_context()).new_page(), address)
+    page = watched.page
+    await watched.open("/dashboard/queue/vc-issuance/job/issued")
+    await expect(page.get_by_text("Decoded, not verified.")).to_be_visible()
+    await expect(page.locator("pre").filter(has_text="did:web:issuer.example")).to_be_visible()
+    assert await watched.barriers() == []
+    await watched.picture("job-credential")
+    await page.get_by_role("button", name="Verify this credential").click()
+    await page.wait_for_url("**/dashboard/queue/vc-verification/job/*")
+    await expect(page.locator("#notes")).to_contain_text("It is being verified.")
+    hand = Hand(redis, spec_of("vc-verification"))
+    claim = await hand.take_one()
+    assert claim.job.data == {"vcJwt": credential(), "organizationId": ORG, "userId": "ann"}
+    await hand.complete(claim, result={"valid": False, "errors": ["signature"]})
+    await expect(page.locator(".state-completed").first).to_be_visible(timeout=15_000)
+    await expect(page.locator("[data-json$=returnvalue]")).to_contain_text("valid")
+    assert watched.faults == []
+
+
+async def test_who_may_not_see_a_credential_cannot_have_it_verified(
+    browser: Browser, address: str, redis: Redis
+) -> None:
+    await issued(redis)
+    key = await make_key(redis, "read", "submit", "operate", organization_id=ORG)
+    watched = await signed_in(browser, address, key)
+    await watched.open("/dashboard/queue/vc-issuance/job/issued")
+    await expect(watched.page.locator("[data-json$=returnvalue]")).to_contain_text("***")
+    assert await watched.page.get_by_role("button", name="Verify this credential").count() == 0
+    assert credential() not in await watched.page.content()
+    assert watched.faults == []
+
+
+async def test_a_callback_is_replayed_from_the_job_it_tells_of(
+    browser: Browser, address: str, redis: Redis
+) -> None:
+    spec = QueueSpec("reports")
+    queue, hand = Queue(spec, redis), Hand(redis, spec)
+    await queue.register()
+    options = JobOptions(job_id="one", callback_url="https://hooks.acme-energy.example/in")
+    await queue.add_many([NewJob("report", {"organizationId": ORG}, options)])
+    await hand.complete(await hand.take_one(), result=1)
+    webhooks, postman = Queue("webhooks", redis), Hand(redis, spec_of("webhooks"))
+    data = {"organizationId": ORG, "url": "https://hooks.acme-energy.example/in"}
+    for ending in (1, 2):
+        job = NewJob("callback", data, JobOptions(job_id=f"cb-reports-one-{ending}"))
+        await webhooks.add_many([job], checked=True)
+    done, failed = await postman.take(2)
+    await postman.complete(done, result={"status": 200})
+    await postman.fail(failed)
+    watched = Watched(await (await browser.new_context()).new_page(), address)
+    page = watched.page
+    await watched.open("/dashboard/queue/reports/job/one")
+    rows = page.locator("section", has_text="Callbacks").locator(".row")
+    await expect(rows).to_have_count(2)
+    assert await rows.nth(0).get_by_role("button").count() == 0
+    await watched.picture("job-callbacks")
+    async with page.expect_navigation():
+        await rows.nth(1).get_by_role("button", name="Replay").click()
+    await expect(rows.nth(1)).to_contain_text("waiting")
+    again = await webhooks.get("cb-reports-one-2")
+    assert again is not None
+    assert again.state is State.WAITING
+    await rows.nth(1).get_by_role("link").click()
+    await expect(page.locator("h1")).to_have_text("cb-reports-one-2")
+    assert watched.faults == []
