@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.routes import Parameter
-
 JSON: Final = "application/json"
 HTML: Final = "text/html"
 
@@ -16,6 +14,11 @@ class Bare:
     media_types: tuple[str, ...]
     errors: tuple[str, ...] = ()
     """Media types of errors beside problems."""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a model can say what it is."""
+        return any(one == JSON or one.endswith("+json") for one in self.media_types)
 
 
 _JSON = Bare((JSON,))
@@ -30,7 +33,7 @@ ANSWERS = {
     "/metrics": Bare(("text/plain", "application/openmetrics-text")),
     "/internal/scaling/{name}": _JSON,
     "/mail/unsubscribe/{token}": _PAGE,
-    "/status-lists/{id}": Bare(("application/vc+jwt", JSON)),
+    "/status-lists/{id}": Bare(("application/vc+jwt",)),
     "/.well-known/did.json": _DID,
     "/{path:.+}/did.json": _DID,
     "/1.0/identifiers/{did:.+}": Bare((*_DID.media_types, _RESOLUTION), (_RESOLUTION,)),
@@ -41,11 +44,3 @@ ANSWERS = {
     "/queue/{name}/job/{id:[^/]+}/events": _EVENTS,
 }
 """By path."""
-_INDEX = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
-PARAMETERS = {
-    "/batches/{id}/results": (
-        Parameter("start", _INDEX, "The first job, from 0."),
-        Parameter("end", _INDEX, "The last job, included."),
-    ),
-}
-"""Query parameters of routes that do not say themselves."""

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway import faults
+from gateway.answer_shapes import BatchProgress, BatchReceipt, BatchResults
 from gateway.body import EMPTY, read_json
 from gateway.errors import (
     BadQuery,
@@ -24,7 +25,7 @@ from gateway.errors import (
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import shown
-from gateway.routes import Route
+from gateway.routes import END, START, TRACEPARENT, Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import Way, check_many, submit_many
 from gateway.tracing import trace_of
@@ -256,8 +257,17 @@ ROUTES = (
         submit,
         Scope.SUBMIT,
         body=BatchOfJobs | BatchOfTokens,
+        answer=BatchReceipt,
         statuses=(202, 200),
+        headers=(TRACEPARENT,),
     ),
-    Route("GET", "/batches/{id}", show, Scope.READ),
-    Route("GET", "/batches/{id}/results", results, Scope.READ),
+    Route("GET", "/batches/{id}", show, Scope.READ, answer=BatchProgress),
+    Route(
+        "GET",
+        "/batches/{id}/results",
+        results,
+        Scope.READ,
+        answer=BatchResults,
+        query=(START, END),
+    ),
 )

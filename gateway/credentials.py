@@ -14,11 +14,12 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway import faults
+from gateway.answer_shapes import CredentialStatus
 from gateway.body import EMPTY, read_json
 from gateway.errors import InvalidRequest, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
-from gateway.routes import Handler, Route
+from gateway.routes import IF_NONE_MATCH, PREFER, Handler, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
 from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
@@ -244,7 +245,15 @@ def _shown(credential_id: str, states: States) -> dict[str, Any]:
 
 def _verb(name: str, handler: Handler) -> Route:
     path = f"/credentials/{{id}}/{name}"
-    return Route("POST", path, handler, Scope.OPERATE, body=StatusChange)
+    return Route(
+        "POST",
+        path,
+        handler,
+        Scope.OPERATE,
+        body=StatusChange,
+        answer=CredentialStatus,
+        headers=(PREFER,),
+    )
 
 
 ROUTES = (
@@ -252,6 +261,13 @@ ROUTES = (
     _verb("unrevoke", unrevoke),
     _verb("suspend", suspend),
     _verb("unsuspend", unsuspend),
-    Route("GET", "/credentials/{id}/status", show, Scope.READ),
-    Route("GET", "/status-lists/{id}", status_list, Scope.PUBLIC),
+    Route("GET", "/credentials/{id}/status", show, Scope.READ, answer=CredentialStatus),
+    Route(
+        "GET",
+        "/status-lists/{id}",
+        status_list,
+        Scope.PUBLIC,
+        statuses=(200, 304),
+        headers=(IF_NONE_MATCH,),
+    ),
 )

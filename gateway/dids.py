@@ -20,7 +20,7 @@ from credentials.settings import CredentialSettings
 from gateway.errors import Kind, problem
 from gateway.keys import REDIS, REQUEST_ID
 from gateway.principal import Scope
-from gateway.routes import Route
+from gateway.routes import IF_NONE_MATCH, Route
 from outbound.client import Client, open_client
 from outbound.errors import Blocked, TooLarge, Unreachable
 from outbound.settings import OutboundSettings
@@ -219,9 +219,21 @@ def _told(word: str, message: str, *, as_object: bool) -> dict[str, Any]:
     return {"error": {"type": kind, "title": word, "detail": message}}
 
 
-_ANSWERS: Final = (200, 304)
+def _document(path: str) -> Route:
+    statuses, answer = (200, 304), dict[str, Any]
+    return Route(
+        "GET",
+        path,
+        document,
+        Scope.PUBLIC,
+        answer=answer,
+        statuses=statuses,
+        headers=(IF_NONE_MATCH,),
+    )
+
+
 ROUTES = (
-    Route("GET", "/.well-known/did.json", document, Scope.PUBLIC, statuses=_ANSWERS),
-    Route("GET", "/1.0/identifiers/{did:.+}", resolve, Scope.PUBLIC),
-    Route("GET", "/{path:.+}/did.json", document, Scope.PUBLIC, statuses=_ANSWERS),
+    _document("/.well-known/did.json"),
+    Route("GET", "/1.0/identifiers/{did:.+}", resolve, Scope.PUBLIC, answer=dict[str, Any]),
+    _document("/{path:.+}/did.json"),
 )

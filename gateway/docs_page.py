@@ -12,7 +12,7 @@ from types import MappingProxyType
 from aiohttp import web
 
 from gateway.principal import Scope
-from gateway.routes import Route
+from gateway.routes import IF_NONE_MATCH, Route
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -89,5 +89,5 @@ def _read(name: str) -> tuple[bytes, str]:
 
 ROUTES = (
     Route("GET", "/docs", page, Scope.PUBLIC),
-    Route("GET", "/docs/{name}", file, Scope.PUBLIC, statuses=(200, 304)),
+    Route("GET", "/docs/{name}", file, Scope.PUBLIC, statuses=(200, 304), headers=(IF_NONE_MATCH,)),
 )

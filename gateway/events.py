@@ -10,7 +10,7 @@ from gateway.keys import DIRECTORY, REDIS
 from gateway.merging import Merger
 from gateway.owners import Owners
 from gateway.principal import Scope, principal_of
-from gateway.routes import Route
+from gateway.routes import Parameter, Route
 from gateway.sse import Listener, Stream
 from gateway.tape import Reader
 from gateway.waiting import READER
@@ -98,7 +98,26 @@ async def _close(app: web.Application) -> None:
     await app[READER].close()
 
 
+_ID = {"type": "string", "pattern": f"^{_EVENT_ID.pattern}$"}
+_AGAIN = "The id of the last event that the client has got; the stream goes on behind it."
 ROUTES = (
-    Route("GET", "/events", of_all, Scope.READ),
-    Route("GET", "/queue/{name}/job/{id:[^/]+}/events", of_job, Scope.READ),
+    Route(
+        "GET",
+        "/events",
+        of_all,
+        Scope.READ,
+        query=(
+            Parameter("queue", {"type": "string"}, "Only what happens in this one."),
+            Parameter("lastEventId", _ID, _AGAIN),
+        ),
+        headers=(Parameter("Last-Event-ID", _ID, _AGAIN),),
+    ),
+    Route(
+        "GET",
+        "/queue/{name}/job/{id:[^/]+}/events",
+        of_job,
+        Scope.READ,
+        query=(Parameter("lastEventId", _ID, _AGAIN),),
+        headers=(Parameter("Last-Event-ID", _ID, _AGAIN),),
+    ),
 )

@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.answer_shapes import Alive, FrontDoor, Ready, ReadyDetails
 from gateway.durable import DURABLE
 from gateway.errors import NotReady
 from gateway.keys import LIFE, REDIS
@@ -46,8 +47,16 @@ async def index(_request: web.Request) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/", index, Scope.PUBLIC),
-    Route("GET", "/livez", livez, Scope.PUBLIC),
-    Route("GET", "/readyz", readyz, Scope.PUBLIC, statuses=(200, 503)),
-    Route("GET", "/readyz/details", details, Scope.READ, platform_only=True, statuses=(200, 503)),
+    Route("GET", "/", index, Scope.PUBLIC, answer=FrontDoor),
+    Route("GET", "/livez", livez, Scope.PUBLIC, answer=Alive),
+    Route("GET", "/readyz", readyz, Scope.PUBLIC, answer=Ready, statuses=(200, 503)),
+    Route(
+        "GET",
+        "/readyz/details",
+        details,
+        Scope.READ,
+        platform_only=True,
+        answer=ReadyDetails,
+        statuses=(200, 503),
+    ),
 )

@@ -10,7 +10,7 @@ from gateway.caching import tagged
 from gateway.errors import JobNotFound
 from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown, shown
-from gateway.routes import Route
+from gateway.routes import IF_NONE_MATCH, Route
 from gateway.shapes import (
     Attempts,
     Cancelled,
@@ -107,7 +107,15 @@ def _deed(
 
 
 ROUTES = (
-    Route("GET", JOB, show, Scope.READ, answer=JobView),
+    Route(
+        "GET",
+        JOB,
+        show,
+        Scope.READ,
+        answer=JobView,
+        statuses=(200, 304),
+        headers=(IF_NONE_MATCH,),
+    ),
     Route("DELETE", JOB, remove, Scope.OPERATE, answer=Removed),
     Route("POST", JOB + "/retry", retry, Scope.OPERATE, answer=Moved),
     Route("POST", JOB + "/promote", promote, Scope.OPERATE, answer=Moved),

@@ -14,7 +14,7 @@ from gateway.caching import tagged
 from gateway.errors import BadQuery, Fault
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
-from gateway.routes import Parameter, Route
+from gateway.routes import IF_NONE_MATCH, Parameter, Route
 from gateway.shapes import envelope
 from schemas.job import JobView, State
 from streams.looking import is_cursor
@@ -126,6 +126,8 @@ ROUTES = (
         page,
         Scope.READ,
         answer=list[JobView],
+        statuses=(200, 304),
+        headers=(IF_NONE_MATCH,),
         paged=True,
         query=(
             Parameter("status", {**_STATES, "default": "waiting"}, "The state of the jobs."),

@@ -12,10 +12,17 @@ from gateway.body import EMPTY, read_json
 from gateway.captured import Captured, CaptureSettings
 from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, Refusal
 from gateway.keys import REDIS
+from gateway.mail_shapes import (
+    CapturedMail,
+    CapturedMessage,
+    NotSuppressed,
+    Suppressed,
+    SuppressionEntry,
+)
 from gateway.principal import Scope
-from gateway.routes import Route
+from gateway.routes import END, ORGANIZATION, START, Route
 from gateway.shapes import envelope
-from gateway.tenancy import deed, organization_of
+from gateway.tenancy import deed, organization_in, organization_of
 from gateway.unsubscribe import ask, unsubscribe
 from schemas.fields import OrganizationId
 from schemas.job import Integer, Wire
@@ -60,7 +67,7 @@ class Suppression(Address):
 async def listed(request: web.Request) -> web.Response:
     """GET /mail/suppressions?organizationId=&start=&end=: whom an organization may not write to."""
     start, end = _span(request, "organizationId")
-    where = mail.tenant(organization_of(request, request.query.get("organizationId")))
+    where = mail.tenant(organization_of(request, organization_in(request)))
     found = await mail.page(request.app[REDIS], where, start, end)
     return envelope([_row(entry) for entry in found])
 
@@ -97,7 +104,7 @@ async def allow(request: web.Request) -> web.Response:
     entry_id = request.match_info["id"]
     if _ENTRY_ID.fullmatch(entry_id) is None:
         raise EntryNotFound("An id is 64 hex digits; POST /mail/suppressions/check tells it.")
-    organization_id = organization_of(request, request.query.get("organizationId"))
+    organization_id = organization_of(request, organization_in(request))
     who = deed(request, "mail.allow", entry_id, organization_id)
     await mail.allow(request.app[REDIS], mail.tenant(organization_id), entry_id, who)
     return envelope({"id": entry_id, "suppressed": False})
@@ -170,13 +177,44 @@ def _bad(name: str, detail: str) -> BadQuery:
     return BadQuery(detail, [Fault(faults.pointer([name]), detail)])
 
 
+_LIST = "/mail/suppressions"
+_LOOKED = Suppressed | NotSuppressed
 ROUTES = (
-    Route("GET", "/mail/suppressions", listed, Scope.READ),
-    Route("POST", "/mail/suppressions", suppress, Scope.OPERATE, body=Suppression),
-    Route("POST", "/mail/suppressions/check", look, Scope.READ, body=Address),
-    Route("DELETE", "/mail/suppressions/{id:(?!check$)[^/]+}", allow, Scope.OPERATE),
-    Route("GET", "/mail/captured", captured, Scope.READ, platform_only=True),
-    Route("GET", "/mail/captured/{id}", captured_one, Scope.READ, platform_only=True),
+    Route(
+        "GET",
+        _LIST,
+        listed,
+        Scope.READ,
+        answer=list[SuppressionEntry],
+        query=(ORGANIZATION, START, END),
+    ),
+    Route("POST", _LIST, suppress, Scope.OPERATE, body=Suppression, answer=SuppressionEntry),
+    Route("POST", _LIST + "/check", look, Scope.READ, body=Address, answer=_LOOKED),
+    Route(
+        "DELETE",
+        _LIST + "/{id:(?!check$)[^/]+}",
+        allow,
+        Scope.OPERATE,
+        answer=NotSuppressed,
+        query=(ORGANIZATION,),
+    ),
+    Route(
+        "GET",
+        "/mail/captured",
+        captured,
+        Scope.READ,
+        platform_only=True,
+        answer=list[CapturedMail],
+        query=(START, END),
+    ),
+    Route(
+        "GET",
+        "/mail/captured/{id}",
+        captured_one,
+        Scope.READ,
+        platform_only=True,
+        answer=CapturedMessage,
+    ),
     Route("GET", "/mail/unsubscribe/{token}", ask, Scope.PUBLIC),
     Route("POST", "/mail/unsubscribe/{token}", unsubscribe, Scope.PUBLIC),
 )

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gateway.answer_shapes import Scaling
 from gateway.durable import DURABLE
 from gateway.errors import problems
 from gateway.health import details, livez, readyz
@@ -114,7 +115,9 @@ async def _exposed(request: web.Request) -> web.Response:
 
 ROUTES = (
     Route("GET", "/metrics", metrics, Scope.READ, platform_only=True),
-    Route("GET", "/internal/scaling/{name}", scaling, Scope.READ, platform_only=True),
+    Route(
+        "GET", "/internal/scaling/{name}", scaling, Scope.READ, platform_only=True, answer=Scaling
+    ),
 )
 
 

@@ -16,16 +16,22 @@ from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from gateway.bare import ANSWERS, PARAMETERS, Bare
+from gateway.bare import ANSWERS, Bare
+from gateway.dialect import speak
 from gateway.ndjson import MEDIA_TYPE as LINES
 from gateway.principal import Scope
-from gateway.routes import Parameter, Route
+from gateway.routes import IF_NONE_MATCH, PREFER, Parameter, Route
 from schemas.job import JobId, QueueName
 
 DOCUMENT: web.AppKey[bytes] = web.AppKey("openapi", bytes)
 PROBLEM_JSON: Final = "application/problem+json"
 _BRACES = re.compile(r"\{(\w+)(?::([^{}]*(?:\{[^{}]*\}[^{}]*)*))?\}")
 _FIRST_LINE = re.compile(r"^[A-Z]+ /\S*: ")
+_ONCE = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~][!-~]*$"},
+    "What makes a second request the first one, for 24 hours.",
+)
 _REF = "#/components/schemas/{model}"
 Json = dict[str, Any]
 Key = tuple[str, str, Literal["body", "answer"]]
@@ -56,7 +62,7 @@ class Problem(BaseModel):
 
 def document(table: Sequence[Route]) -> Json:
     """The whole of it. What only the pages of the dashboard ask for is theirs."""
-    table = [route for route in table if not route.path.startswith("/dashboard")]
+    table = [route for route in table if not route.is_page]
     schemas, definitions = _schemas(table)
     paths: dict[str, Json] = {}
     known: Counter[str] = Counter()
@@ -90,17 +96,8 @@ def document(table: Sequence[Route]) -> Json:
             },
         },
     }
-    _speak_ecma(whole)
+    speak(whole)
     return whole
-
-
-def _speak_ecma(node: Any) -> None:
-    """Patterns of JSON Schema are those of ECMA-262, which spells the end of a text `$`."""
-    for child in node.values() if isinstance(node, dict) else node:
-        if isinstance(child, dict | list):
-            _speak_ecma(child)
-    if isinstance(node, dict) and isinstance(node.get("pattern"), str):
-        node["pattern"] = node["pattern"].replace(r"\z", "$")
 
 
 def _schemas(table: Sequence[Route]) -> tuple[dict[Key, Json], Json]:
@@ -169,13 +166,11 @@ def _parameters(route: Route) -> Iterable[Json]:
             "required": True,
             "schema": _path_schema(route.path, name, pattern),
         }
-    for parameter in (*route.query, *PARAMETERS.get(route.path, ())):
-        yield _query(parameter)
-    if route.lines:
-        key = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~][!-~]*$"}
-        yield _header("Idempotency-Key", key, "What makes a second submission the first one.")
-        wait = "`wait=10`: how long to wait for the end of the job. What is unknown is ignored."
-        yield _header("Prefer", {"type": "string"}, wait)
+    for parameter in route.query:
+        yield _parameter("query", parameter)
+    once = (_ONCE,) if route.method == "POST" else ()
+    for parameter in (*once, *route.headers):
+        yield _parameter("header", parameter)
 
 
 def _path_schema(path: str, name: str, pattern: str) -> Json:
@@ -184,23 +179,13 @@ def _path_schema(path: str, name: str, pattern: str) -> Json:
     return {"type": "string", "minLength": 1, **({"pattern": f"^{pattern}$"} if pattern else {})}
 
 
-def _query(parameter: Parameter) -> Json:
+def _parameter(place: str, parameter: Parameter) -> Json:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "required": False,
         "schema": dict(parameter.schema),
         "description": parameter.description,
-    }
-
-
-def _header(name: str, schema: Json, description: str) -> Json:
-    return {
-        "name": name,
-        "in": "header",
-        "required": False,
-        "schema": schema,
-        "description": description,
     }
 
 
@@ -222,8 +207,10 @@ def _success(route: Route, status: int, answer: Json, bare: Bare | None) -> Json
     response: Json = {"description": HTTPStatus(status).phrase}
     if status == HTTPStatus.NOT_MODIFIED:
         return response
+    response["headers"] = dict(_told_in_headers(route))
     if bare is not None:
-        response["content"] = {media: {"schema": {}} for media in bare.media_types}
+        schema = answer if bare.is_json else {"type": "string"}
+        response["content"] = {media: {"schema": schema} for media in bare.media_types}
         return response
     response["content"] = {"application/json": {"schema": _envelope(answer, paged=route.paged)}}
     if route.lines and status == HTTPStatus.OK:
@@ -231,6 +218,18 @@ def _success(route: Route, status: int, answer: Json, bare: Bare | None) -> Json
     if route.lines:
         response["links"] = _links()
     return response
+
+
+def _told_in_headers(route: Route) -> Iterable[tuple[str, Json]]:
+    """Headers that an answer may have, beside those every answer has."""
+    names = []
+    if route.method == "POST":
+        names.append("Idempotency-Replayed")
+    if IF_NONE_MATCH in route.headers:
+        names.append("ETag")
+    if PREFER in route.headers and route.lines:
+        names += ["Location", "Preference-Applied"]
+    return ((name, {"schema": {"type": "string"}}) for name in names)
 
 
 def _envelope(answer: Json, *, paged: bool) -> Json:
@@ -265,9 +264,9 @@ def _problems(route: Route) -> list[int]:
         found |= {401, 403, 429, 503}
     if "{" in route.path:
         found.add(404)
-    if route.body is not None:
+    if route.body is not None or route.method == "POST":
         found |= {408, 413, 415, 422}
-    if (route.method != "GET" and "/job/" in route.path) or route.lines:
+    if (route.method != "GET" and "/job/" in route.path) or route.method == "POST":
         found.add(409)
     return sorted(found)
 
@@ -289,4 +288,4 @@ def install(app: web.Application, table: Sequence[Route]) -> None:
     app[DOCUMENT] = orjson.dumps(document(table))
 
 
-ROUTES = (Route("GET", "/openapi.json", show, Scope.PUBLIC),)
+ROUTES = (Route("GET", "/openapi.json", show, Scope.PUBLIC, answer=dict[str, Any]),)

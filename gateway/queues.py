@@ -1,7 +1,7 @@
 """Whole queues: which there are, statistics, pause, resume, clean, limits."""
 
 import asyncio
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import web
@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from gateway.addressed import QUEUE, queue_of
 from gateway.body import read_model
 from gateway.caching import tagged
+from gateway.dialect import speak
 from gateway.directory import Listed
 from gateway.keys import DIRECTORY
 from gateway.own_counts import OWN_COUNTS
 from gateway.principal import Scope, principal_of
-from gateway.routes import Route
+from gateway.routes import IF_NONE_MATCH, Route
 from gateway.shapes import (
     Cleaned,
     CleanRequest,
@@ -55,7 +56,9 @@ def payload_schema(listed: Listed) -> dict[str, Any] | None:
 
 @cache
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema()
+    schema = model.model_json_schema()
+    speak(schema)
+    return schema
 
 
 async def stats_of_all(request: web.Request) -> web.Response:
@@ -125,10 +128,11 @@ async def set_limits(request: web.Request) -> web.Response:
     return envelope({"name": listed.name, **said})
 
 
+_read = partial(Route, "GET", needs=Scope.READ, statuses=(200, 304), headers=(IF_NONE_MATCH,))
 ROUTES = (
-    Route("GET", "/queue", names, Scope.READ, answer=list[QueueInfo]),
-    Route("GET", "/queue/stats", stats_of_all, Scope.READ, answer=list[Stats]),
-    Route("GET", QUEUE + "/stats", stats_of_one, Scope.READ, answer=Stats),
+    _read("/queue", handler=names, answer=list[QueueInfo]),
+    _read("/queue/stats", handler=stats_of_all, answer=list[Stats]),
+    _read(QUEUE + "/stats", handler=stats_of_one, answer=Stats),
     Route("POST", QUEUE + "/pause", pause, Scope.OPERATE, platform_only=True, answer=Paused),
     Route("POST", QUEUE + "/resume", resume, Scope.OPERATE, platform_only=True, answer=Paused),
     Route(
@@ -140,7 +144,7 @@ ROUTES = (
         body=CleanRequest,
         answer=Cleaned,
     ),
-    Route("GET", QUEUE + "/limits", limits, Scope.READ, answer=QueueLimits),
+    _read(QUEUE + "/limits", handler=limits, answer=QueueLimits),
     Route(
         "PUT",
         QUEUE + "/limits",

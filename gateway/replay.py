@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from gateway import faults
+from gateway.answer_shapes import Replayed
 from gateway.body import EMPTY, read_json
 from gateway.errors import InvalidRequest
 from gateway.keys import DIRECTORY, REDIS
@@ -137,4 +138,4 @@ async def _revive(queue: Queue, job_id: str) -> bool:
     return True
 
 
-ROUTES = (Route("POST", "/webhooks/replay", replay, Scope.OPERATE, body=Replay),)
+ROUTES = (Route("POST", "/webhooks/replay", replay, Scope.OPERATE, body=Replay, answer=Replayed),)

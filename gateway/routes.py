@@ -17,12 +17,33 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, which may be absent and may occur once."""
+    """A query parameter or a header, which may be absent and may occur once."""
 
     name: str
     schema: Mapping[str, Any]
     """JSON Schema."""
     description: str
+
+
+_INDEX = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+START = Parameter("start", _INDEX, "The first one, from 0.")
+END = Parameter("end", _INDEX, "The last one, included.")
+ORGANIZATION = Parameter(
+    "organizationId",
+    {"type": "string", "minLength": 1, "maxLength": 256},
+    "Whose; the platform must name an organization, others may leave it out.",
+)
+PREFER = Parameter(
+    "Prefer",
+    {"type": "string"},
+    "`wait=10`: how long to wait for the end (seconds). What is unknown is ignored.",
+)
+TRACEPARENT = Parameter(
+    "traceparent", {"type": "string"}, "The W3C trace context; a malformed one is ignored."
+)
+IF_NONE_MATCH = Parameter(
+    "If-None-Match", {"type": "string"}, "ETags of what the client has: 304 if it is the same."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,8 @@ class Route:
     """The statuses of success."""
     query: tuple[Parameter, ...] = ()
     """Every query parameter there is; other ones are refused, or ignored."""
+    headers: tuple[Parameter, ...] = ()
+    """Request headers that decide something, beside those of credentials."""
     paged: bool = False
     """The envelope says in `next` where the next page begins."""
     lines: bool = False

@@ -15,7 +15,7 @@ from gateway.idempotency import REPLAYED, once
 from gateway.keys import SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown
-from gateway.routes import Route
+from gateway.routes import PREFER, TRACEPARENT, Route
 from gateway.shapes import Receipt, Submission, envelope
 from gateway.submit import Way, submit_many, submit_one
 from gateway.tracing import trace_of
@@ -103,5 +103,6 @@ ROUTES = (
         answer=Receipt | list[Receipt] | JobView,
         statuses=(202, 200),
         lines=True,
+        headers=(PREFER, TRACEPARENT),
     ),
 )

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidRequest, Kind, OtherOrganization, Refusal
+from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, OtherOrganization, Refusal
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.principal import principal_of
 from gateway.security import address_of
+from schemas.fields import OrganizationId
 from streams.audit import Deed
 from streams.outcomes import owners, states
 
 NAMED = "organizationId"
+_ORGANIZATION: TypeAdapter[str] = TypeAdapter(OrganizationId)
 
 
 def organization_of(request: web.Request, named: str | None) -> str:
@@ -31,6 +34,18 @@ def organization_of(request: web.Request, named: str | None) -> str:
     if named is not None and named != own:
         raise OtherOrganization("This key belongs to another organization.")
     return own
+
+
+def organization_in(request: web.Request) -> str | None:
+    """The organization that the query names. Raises BadQuery."""
+    named = request.query.get("organizationId")
+    if named is None:
+        return None
+    try:
+        return _ORGANIZATION.validate_python(named)
+    except ValidationError:
+        detail = f"{NAMED} must be 1..256 printable characters."
+        raise BadQuery(detail, [Fault(f"/{NAMED}", detail)]) from None
 
 
 class JobIdTaken(Refusal):

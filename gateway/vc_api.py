@@ -17,11 +17,12 @@ from aiohttp import web
 from credentials.datamodel import FIRST_CONTEXT
 from credentials.envelopes import unwrap
 from credentials.errors import CredentialError
+from gateway.answer_shapes import Issued, Verification
 from gateway.body import EMPTY, read_json
 from gateway.errors import TYPE_PREFIX, Fault, InvalidJob, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
-from gateway.routes import Route
+from gateway.routes import TRACEPARENT, Route
 from gateway.submit import JobTooBig, Way, submit_one
 from gateway.tenancy import organization_of
 from gateway.tracing import trace_of
@@ -291,9 +292,9 @@ def _bad(place: str, detail: str) -> BadRequest:
     return BadRequest(f"{place} {detail}.", [Fault(f"/{place}", detail)])
 
 
-_post = partial(Route, "POST", needs=Scope.SUBMIT, body=dict)
+_post = partial(Route, "POST", needs=Scope.SUBMIT, body=dict, headers=(TRACEPARENT,))
 ROUTES = (
-    _post("/credentials/issue", handler=issue, statuses=(201,), secret=True),
-    _post("/credentials/verify", handler=verify_credential),
-    _post("/presentations/verify", handler=verify_presentation),
+    _post("/credentials/issue", handler=issue, answer=Issued, statuses=(201,), secret=True),
+    _post("/credentials/verify", handler=verify_credential, answer=Verification),
+    _post("/presentations/verify", handler=verify_presentation, answer=Verification),
 )

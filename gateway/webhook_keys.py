@@ -22,11 +22,12 @@ from credentials.webhook_secrets import (
     parse,
 )
 from gateway import faults
+from gateway.answer_shapes import WebhookKeys, WebhookSecretKeys
 from gateway.body import EMPTY, read_json
 from gateway.errors import BadQuery, Fault, InvalidRequest, KeysUnavailable
 from gateway.keys import REDIS
 from gateway.principal import Scope
-from gateway.routes import Route
+from gateway.routes import ORGANIZATION, Parameter, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
 from schemas.fields import OrganizationId
@@ -179,8 +180,20 @@ def _answer(organization_id: str, origin: str | None, rows: list[dict[str, Any]]
     return {"organizationId": organization_id, "origin": origin, "keys": rows}
 
 
+_WHOSE = (
+    ORGANIZATION,
+    Parameter("origin", {"type": "string", "minLength": 1}, "Any URL of a destination."),
+)
 ROUTES = (
-    Route("GET", "/webhooks/secret", show, Scope.ADMIN),
-    Route("POST", "/webhooks/secret/rotate", rotate, Scope.ADMIN, body=Rotation, secret=True),
-    Route("GET", "/webhooks/public-keys", public, Scope.READ),
+    Route("GET", "/webhooks/secret", show, Scope.ADMIN, answer=WebhookSecretKeys, query=_WHOSE),
+    Route(
+        "POST",
+        "/webhooks/secret/rotate",
+        rotate,
+        Scope.ADMIN,
+        body=Rotation,
+        answer=WebhookSecretKeys,
+        secret=True,
+    ),
+    Route("GET", "/webhooks/public-keys", public, Scope.READ, answer=WebhookKeys, query=_WHOSE),
 )

@@ -3,17 +3,17 @@
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from gateway import faults, replay, webhook_keys
+from gateway.answer_shapes import WebhookDestination, WebhookDestinationDetails
 from gateway.body import EMPTY, read_json
 from gateway.errors import BadQuery, DestinationNotFound, Fault, InvalidRequest
 from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
-from gateway.routes import Route
+from gateway.routes import END, ORGANIZATION, START, Route
 from gateway.shapes import envelope
-from gateway.tenancy import deed, organization_of
-from schemas.fields import OrganizationId
+from gateway.tenancy import deed, organization_in, organization_of
 from schemas.job import Integer, Wire
 from schemas.spec import Limiter
 from streams import destinations as store
@@ -22,7 +22,6 @@ from streams.destinations import Known
 PAGE = 50
 PAGE_MAX = 200
 START_MAX = 100_000
-_ORGANIZATION: TypeAdapter[str] = TypeAdapter(OrganizationId)
 
 
 class Rate(Wire):
@@ -49,7 +48,7 @@ async def listed(request: web.Request) -> web.Response:
     end = _index(request, "end", start + PAGE - 1, start + PAGE_MAX - 1)
     if end < start:
         raise _bad("end", f"end must lie between start and start + {PAGE_MAX - 1}.")
-    organization_id = organization_of(request, _named(request))
+    organization_id = organization_of(request, organization_in(request))
     rows = await store.listed(request.app[REDIS], organization_id, start, end - start + 1)
     return envelope([_shown(row) for row in rows])
 
@@ -108,16 +107,6 @@ async def _destination(request: web.Request) -> Known:
     return known
 
 
-def _named(request: web.Request) -> str | None:
-    named = request.query.get("organizationId")
-    if named is None:
-        return None
-    try:
-        return _ORGANIZATION.validate_python(named)
-    except ValidationError:
-        raise _bad("organizationId", "organizationId must be 1..256 characters.") from None
-
-
 def _index(request: web.Request, name: str, default: int, most: int) -> int:
     text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) <= most):
@@ -158,11 +147,18 @@ def _shown(known: Known) -> dict[str, Any]:
 
 _ONE = "/webhooks/destinations/{id:[0-9a-f]+}"
 ROUTES = (
-    Route("GET", "/webhooks/destinations", listed, Scope.READ),
-    Route("GET", _ONE, show, Scope.READ),
-    Route("POST", _ONE + "/enable", enable, Scope.OPERATE),
-    Route("POST", _ONE + "/disable", disable, Scope.OPERATE),
-    Route("PUT", _ONE + "/limits", limit, Scope.OPERATE, body=Limits),
+    Route(
+        "GET",
+        "/webhooks/destinations",
+        listed,
+        Scope.READ,
+        answer=list[WebhookDestination],
+        query=(ORGANIZATION, START, END),
+    ),
+    Route("GET", _ONE, show, Scope.READ, answer=WebhookDestinationDetails),
+    Route("POST", _ONE + "/enable", enable, Scope.OPERATE, answer=WebhookDestination),
+    Route("POST", _ONE + "/disable", disable, Scope.OPERATE, answer=WebhookDestination),
+    Route("PUT", _ONE + "/limits", limit, Scope.OPERATE, body=Limits, answer=WebhookDestination),
     *webhook_keys.ROUTES,
     *replay.ROUTES,
 )

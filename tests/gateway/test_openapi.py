@@ -1,13 +1,17 @@
 """The description of the API: valid, complete, and nothing from another origin on /docs."""
 
+import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from gateway import tenancy
 from gateway.app import TABLE as WHOLE
+from gateway.bare import ANSWERS
 from gateway.docs_page import FILES
 from gateway.openapi import document
 from gateway.principal import Scope
@@ -20,6 +24,32 @@ OPERATIONS = {
     for path, verbs in DOCUMENT["paths"].items()
     for method, operation in verbs.items()
 }
+
+
+WORDS = re.compile(r"\w+").findall
+READS = (
+    re.compile(r'query\.get\("(\w+)"'),
+    re.compile(r'query\["(\w+)"\]'),
+    re.compile(r'\b_(?:span|index)\(request((?:, "\w+")+)'),
+    re.compile(r'\b_last_event_id\(request((?:, "\w+")+)'),
+)
+CONDITIONAL = re.compile(r"if_none_match|\btagged\(")
+
+
+def reached(handler: Callable[..., Any]) -> str:
+    """The source of a handler and of what it calls in its module and of `gateway.tenancy`."""
+    module = inspect.getmodule(handler)
+    assert module is not None
+    near = {module.__name__, tenancy.__name__}
+    found: dict[str, str] = {}
+    todo = [handler.__name__]
+    while todo:
+        name = todo.pop()
+        function = vars(module).get(name)
+        if name not in found and inspect.isfunction(function) and function.__module__ in near:
+            found[name] = inspect.getsource(function)
+            todo += re.findall(r"\b(\w+)\(", found[name])
+    return "\n".join(found.values())
 
 
 def plain(path: str) -> str:
@@ -55,6 +85,13 @@ def test_a_route_is_told_as_it_is(route: Any) -> None:
     assert (route.needs is Scope.PUBLIC) == (operation["security"] == [])
     in_path = [p["name"] for p in operation["parameters"] if p["in"] == "path"]
     assert in_path == re.findall(r"\{(\w+)\}", plain(route.path))
+
+
+def test_bounds_are_said_in_the_words_of_json_schema() -> None:
+    """The fuzzer believes the description, and so do generated clients."""
+    grace = DOCUMENT["components"]["schemas"]["CleanRequest"]["properties"]["grace"]
+    assert (grace["minimum"], grace["maximum"]) == (0, 315_360_000_000)
+    assert re.findall(r"'(?:ge|le|gt|lt)': ", str(DOCUMENT)) == []
 
 
 def test_references_lead_somewhere() -> None:
@@ -112,6 +149,21 @@ async def test_no_other_files(http: ClientSession, name: str) -> None:
 
 
 def test_a_bare_answer_is_of_a_route() -> None:
-    from gateway.bare import ANSWERS, PARAMETERS
+    assert set(ANSWERS) <= {route.path for route in TABLE}
 
-    assert {*ANSWERS, *PARAMETERS} <= {route.path for route in TABLE}
+
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: f"{route.method} {route.path}")
+def test_a_route_says_what_it_answers_and_reads(route: Any) -> None:
+    """What has JSON in it has a model; who reads the query or a header says which."""
+    bare = ANSWERS.get(route.path)
+    assert (route.answer is not None) == (bare is None or bare.is_json)
+    code = reached(route.handler)
+    names = {name for pattern in READS for found in pattern.findall(code) for name in WORDS(found)}
+    told = {parameter.name for parameter in route.query}
+    assert names <= told
+    ignores = route.path.startswith("/1.0/identifiers/")  # refuses those that mean something
+    assert ("request.query" in code) == bool(told) or ignores
+    headers = set(re.findall(r'request\.headers\.get(?:all)?\("([\w-]+)"', code))
+    headers |= {"If-None-Match"} & ({"If-None-Match"} if CONDITIONAL.search(code) else set())
+    assert headers - {"Accept", "Accept-Encoding"} == {one.name for one in route.headers}
+    assert (304 in route.statuses) == ("If-None-Match" in headers)

@@ -13,16 +13,21 @@ from tests.gateway.callers import key, scopes_of_role
 from tests.gateway.samples import Serve
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
+# What JSON Schema cannot say is refused although it fits the description. 422: what a queue's own
+# model or two members together forbid. 400: JSON that cannot be kept (an integer beyond 64 bits in
+# free-form data, API-15), a cursor that is none, a page whose end lies before its start, and what
+# the VC API wants to be 400. 409: a state, an id or an idempotency key that is taken. 304: the
+# client named the ETag.
 CONFIG = """
 [parameters]
 "path.name" = "fuzz"
 
 [checks]
 positive_data_acceptance.expected-statuses = [
-    "2xx", "304", "400", "401", "403", "404", "409", "422", "503",
+    "2xx", "304", "400", "401", "403", "404", "409", "422",
 ]
 """
-EXAMPLES = 6
+EXAMPLES = 8
 LEFT_OUT = "^/(dashboard|docs|events|keys|queue/.*/events)"
 """Pages; streams without an end; the keys that it calls with."""
 
