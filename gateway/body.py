@@ -18,6 +18,7 @@ from gateway import faults
 from gateway.errors import (
     BodyTooBig,
     EncodedBody,
+    Fault,
     InvalidRequest,
     MalformedBody,
     NotJson,
@@ -26,6 +27,9 @@ from gateway.errors import (
 from gateway.keys import SETTINGS
 
 DEPTH_MAX = 64
+CONTAINERS_MAX = 50_000
+"""Objects and arrays in a document. A megabyte can hold half a million empty ones, with which
+Python is busy for a second, thread or not."""
 INLINE_BYTES = 64 * 1024
 """A longer body is parsed in a thread: a megabyte of brackets takes half a second."""
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
@@ -115,18 +119,33 @@ def _check_length(
 
 
 def parse(body: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN, depth <= 64, no duplicate members, 64-bit integers."""
+    """Strict JSON: UTF-8, no NaN, depth <= 64, no duplicate members, 64-bit integers, at most
+    50,000 objects and arrays."""
+    if _opened(body) > CONTAINERS_MAX and _opened(_outside_strings(body)) > CONTAINERS_MAX:
+        words = f"The body holds more than {CONTAINERS_MAX} objects and arrays."
+        raise MalformedBody(
+            words, [Fault("", "send less at a time, or what is many as one string")]
+        )
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"The body is not JSON: {error}.") from None
-    if body.count(b"[") + body.count(b"{") > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
+    if _opened(body) > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
         raise MalformedBody(f"The body is nested deeper than {DEPTH_MAX} levels.")
     # Most clients write compact JSON. If it comes out again byte for byte, nothing got lost,
     # and the careful reader, several times slower, is not needed.
     if orjson.dumps(value) != body:
         json.loads(body, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_long)
     return value
+
+
+def _outside_strings(body: bytes) -> bytes:
+    """Every second piece between quotes, once no quote is escaped any more."""
+    return b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+
+
+def _opened(text: bytes) -> int:
+    return text.count(b"[") + text.count(b"{")
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -5,8 +5,9 @@ newline never passes.
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -20,6 +21,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 MAX_JSON_DEPTH = 64
+MAX_JSON_VALUES = 20_000
+"""In an object of free form: members and items, at every level."""
 MAX_URL_CHARS = 2_048
 MAX_DID_CHARS = 2_048
 
@@ -132,21 +135,36 @@ characters. Only its shape is judged; whether the address may be dialled is deci
 """
 
 
-def _plain(value: Any, room: int) -> None:
-    """Raise unless `value` is JSON nested at most `room` levels deep."""
-    if room < 0:
-        raise ValueError(f"must not nest deeper than {MAX_JSON_DEPTH} levels")
-    if isinstance(value, dict):
-        for name, member in value.items():
-            if type(name) is not str:
-                raise ValueError("must be JSON: member names are strings")
-            name.encode()
-            _plain(member, room - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _plain(item, room - 1)
-    else:
-        _plain_scalar(value)
+def _plain(value: dict[Any, Any]) -> None:
+    """Raise unless `value` is JSON, not too deep and not too much of it: level by level, because
+    a payload can be a million brackets, and this is done while others wait."""
+    level: list[Any] = [value]
+    count = 0
+    for _ in range(MAX_JSON_DEPTH):
+        deeper: list[Any] = []
+        for node in level:
+            count += len(node)
+            if count > MAX_JSON_VALUES:
+                raise ValueError(f"must not hold more than {MAX_JSON_VALUES} values")
+            for item in _items(node):
+                if isinstance(item, dict | list):
+                    deeper.append(item)
+                elif type(item) is not str or not item.isascii():
+                    _plain_scalar(item)
+        if not deeper:
+            return
+        level = deeper
+    raise ValueError(f"must not nest deeper than {MAX_JSON_DEPTH} levels")
+
+
+def _items(node: Any) -> Iterable[Any]:
+    if isinstance(node, list):
+        return node
+    for name in node:
+        if type(name) is not str:
+            raise ValueError("must be JSON: member names are strings")
+        name.encode()
+    return cast("Iterable[Any]", node.values())
 
 
 def _plain_scalar(value: Any) -> None:
@@ -166,7 +184,7 @@ def json_object(value: Any) -> Any:
     """`value`, if what is in it is plain JSON; anything but a dict is somebody else's to refuse."""
     if isinstance(value, dict):
         try:
-            _plain(value, MAX_JSON_DEPTH)
+            _plain(value)
         except UnicodeEncodeError:
             raise ValueError("must be Unicode text: it holds half of a surrogate pair") from None
     return value

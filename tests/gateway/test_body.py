@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.body import INT_MAX, INT_MIN, parse
+from gateway.body import CONTAINERS_MAX, INT_MAX, INT_MIN, parse
 from gateway.errors import MalformedBody
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -86,3 +86,14 @@ def test_many_brackets_are_not_a_deep_document() -> None:
     wide: list[Any] = [{"a": []} for _ in range(1_000)]
     assert parse(orjson.dumps(wide)) == wide
     assert parse(orjson.dumps("[{" * 1_000)) == "[{" * 1_000
+
+
+def test_a_document_of_more_containers_than_there_is_time_for_is_refused() -> None:
+    brackets = [[]] * (CONTAINERS_MAX - 1)
+    assert parse(orjson.dumps(brackets)) == brackets
+    for text in (orjson.dumps([*brackets, {}]), b"[" * CONTAINERS_MAX + b'"]\\\\"['):
+        with pytest.raises(MalformedBody, match="50000 objects and arrays") as refused:
+            parse(text)
+        assert refused.value.faults[0].pointer == ""
+    words = ['[[{ \\" [{' * CONTAINERS_MAX, "\\", "[", {}]
+    assert parse(orjson.dumps(words)) == words, "brackets in strings are text"

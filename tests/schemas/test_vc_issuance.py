@@ -98,11 +98,16 @@ def test_a_date_time_with_offset(good: Good, value: str) -> None:
         {"\udfff": 1}, {"a": object()}, {"a": b"x"}, {"a": (1, 2)}, {"a": 2**64},
         {"@id": "did:example:other"},
         {"@context": "https://evil.example"}, {"id": "did:example:other", "a": 1}, {"id": None},
-        nested(66),
+        nested(66), {"a": [0] * 20_000}, {"a": [[[]] * 100] * 200},
     ],
 )  # fmt: skip
 def test_claims_that_are_refused(places: Places, claims: object) -> None:
     assert places(VcIssuance, claims=claims) == {"claims"}
+
+
+def test_as_many_values_as_there_may_be(good: Good) -> None:
+    claims = {"a": [*[[]] * 9_999, *["x"] * 10_000]}
+    assert VcIssuance.model_validate(good[VcIssuance] | {"claims": claims}).claims == claims
 
 
 def test_claims_may_name_their_subject(good: Good) -> None:
