@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check bench screenshots clean
+.PHONY: help install demo test check audit bench screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,11 @@ check: $(READY) ## Lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: ## Ask whether a locked version has a known hole (needs a network)
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock
+
 bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run
 
@@ -37,5 +42,5 @@ screenshots: $(READY) ## Take the pictures of the dashboard in docs/images
 	$(BIN)/python -m tests.dashboard.screenshots
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) .node bench/bullmq/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .audit .node bench/bullmq/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

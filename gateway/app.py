@@ -36,6 +36,7 @@ from gateway.cors import preflight
 from gateway.directory import Directory
 from gateway.errors import problems
 from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS, Life
+from gateway.packing import packing
 from gateway.remembered import remembering
 from gateway.routes import Route
 from gateway.settings import GatewaySettings
@@ -88,5 +89,5 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     webhook_keys.install(app)
     dids.install(app)
     dashboard.install(app)
-    app.add_routes([remembering(route).definition() for route in TABLE])
+    app.add_routes([remembering(packing(route)).definition() for route in TABLE])
     return app

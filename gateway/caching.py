@@ -12,8 +12,10 @@ def tagged(request: web.Request, response: web.Response) -> web.Response:
     Nobody keeps job data for others: `Cache-Control: no-store` stays."""
     body = response.body
     tag = hashlib.sha256(body if isinstance(body, bytes) else b"").hexdigest()[:32]
-    known = request.if_none_match or ()
-    if any(one.value in (tag, "*") for one in known):
+    # What was sent compressed has a tag of its own (`gateway.packing`).
+    known = {one.value for one in request.if_none_match or ()} & {tag, f"{tag}-gzip", "*"}
+    if known:
+        tag = f"{tag}-gzip" if f"{tag}-gzip" in known else tag
         kept = {k: v for k, v in response.headers.items() if k.lower() not in _OF_THE_BODY}
         response = web.Response(status=304, headers=CIMultiDict(kept))
     response.headers["ETag"] = f'"{tag}"'
