@@ -4,18 +4,15 @@ import base64
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
 
 import back_office as office
 import pytest
 from playwright.async_api import Browser, expect
 
-from streams import Queue, Redis, access, audit, mail
+from streams import Queue, Redis, access, mail
 from streams import destinations as store
 from tests.dashboard.browser import Watched, chromium
-from tests.dashboard.test_office import EVIL, ORG, now_ms
-
-LOOKS = (("light", 1280, 800), ("dark", 1280, 800), ("light", 390, 844))
+from tests.dashboard.test_office import ORG
 
 
 @pytest.fixture(autouse=True)
@@ -39,76 +36,6 @@ async def seen(browser: Browser, address: str) -> AsyncIterator[Watched]:
     yield watched
     await context.close()
     assert watched.faults == []
-
-
-async def furnish(redis: Redis, folder: Path, word: str = "Your diploma") -> dict[str, str]:
-    """Something on every page; answers the pages."""
-    now = now_ms()
-    for n in range(5):
-        jobs = {f"job-{n}-{i}": now - 900 * i for i in range(2 * n)}
-        await office.appear(
-            redis, "emails", f"node-{n}.1", now, host=f"node-{n}", slots=8, running=jobs
-        )
-    await office.appear(redis, "webhooks", "node-9.1", now - 30_000, host="node-9", slots=8)
-    to = await office.deliver(redis, ORG, office.ORIGIN, *["success"] * 9, "failure", "failure")
-    bad = await office.deliver(redis, ORG, "https://erp.acme-energy.example:8443", "gone")
-    await office.deliver(redis, ORG, "https://slow.acme-energy.example", *["failure"] * 12)
-    await office.try_webhooks(redis, ORG, office.URL, word)
-    for name, reason in (("a", "hard bounce"), ("b", word), ("c", "complaint")):
-        await office.suppress(redis, ORG, f"{name}@example.com", reason, 30)
-    mail_id = office.capture(folder, word, f"Dear student,\n\n{word} is ready.\n")
-    did = await office.host_did(redis, ORG, "issuers/acme")
-    await office.tombstone(redis, ORG, "issuers/old")
-    await office.issue(redis, ORG)
-    for n, verb in enumerate(("queue.pause", "job.retry", "credential.revoke")):
-        said = {"jobs": n, "reason": word}
-        await audit.record(redis, audit.Deed("ann", verb, f"emails/{n}", ORG, parameters=said))
-    return {
-        "workers": "/dashboard/workers",
-        "webhooks": f"/dashboard/webhooks?organizationId={ORG}",
-        "webhook": f"/dashboard/webhooks/{to.id}",
-        "webhook-disabled": f"/dashboard/webhooks/{bad.id}",
-        "mail": f"/dashboard/mail?organizationId={ORG}",
-        "captured": "/dashboard/mail/captured",
-        "message": f"/dashboard/mail/captured/{mail_id}",
-        "dids": f"/dashboard/dids?organizationId={ORG}",
-        "did": f"/dashboard/dids/{quote(did, safe='')}",
-        "credential": f"/dashboard/credentials?id={office.CREDENTIAL}",
-        "audit": "/dashboard/audit",
-        "keys": "/dashboard/keys",
-        "add": "/dashboard/add",
-        "add-webhooks": "/dashboard/add/webhooks?from=hook-1",
-    }
-
-
-async def test_pages_full_of_things_in_light_dark_and_on_a_phone(
-    browser: Browser, address: str, redis: Redis, tmp_path: Path
-) -> None:
-    pages = await furnish(redis, tmp_path)
-    found: dict[str, list[str]] = {}
-    for scheme, width, height in LOOKS:
-        context = await browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        for name, path in pages.items():
-            watched = Watched(await context.new_page(), address)
-            await watched.open(path)
-            wrong = [*await watched.barriers(), *watched.faults]
-            wide = await watched.page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                wrong.append(f"{wide} pixels wide")
-            await watched.picture(f"office-{name}-{scheme}-{width}")
-            if wrong:
-                found[f"{name} {scheme} {width}"] = wrong
-            await watched.page.close()
-        await context.close()
-    assert found == {}
-
-
-async def test_markup_does_nothing(seen: Watched, redis: Redis, tmp_path: Path) -> None:
-    for path in (await furnish(redis, tmp_path, EVIL)).values():
-        await seen.open(path)
-        assert await seen.page.locator("main img, main script").count() == 0
 
 
 async def test_faults_stand_beside_the_fields(seen: Watched, redis: Redis) -> None:

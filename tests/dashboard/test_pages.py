@@ -43,7 +43,10 @@ async def test_two_hundred_queues_and_ten_thousand_dead_letters(
     for number in range(200):
         await Queue(f"queue-{number:03}", redis).register()
     await die(redis, "webhooks", "http_503", "HTTP 503 from https://a.example/{n}", 10_000)
-    pages = ("/dashboard", "/dashboard/dead", "/dashboard/queue/webhooks?state=failed")
+    pages = (
+        *("/dashboard", "/dashboard/dead", "/dashboard/queue/webhooks?state=failed"),
+        *("/dashboard/add", "/dashboard/workers", "/dashboard/dead?queue=webhooks"),
+    )
     for path in pages:
         answer = await http.get(path, headers=HTML)
         body = await answer.read()
@@ -65,18 +68,18 @@ async def test_a_large_document_is_not_in_the_page(http: ClientSession, redis: R
     assert (await part.json())["data"] == data
 
 
-async def evil_job(redis: Redis) -> None:
+async def evil_job(redis: Redis, text: str = EVIL) -> None:
     """A job with markup wherever a job has text."""
     spec = QueueSpec("reports")
     queue, hand = Queue(spec, redis), Hand(redis, spec)
     await queue.register()
-    data = {"organizationId": EVIL, "subject": EVIL, EVIL: EVIL}
-    await queue.add_many([NewJob(EVIL, data, JobOptions(job_id="<b>evil"))])
+    data = {"organizationId": text, "subject": text, text: text}
+    await queue.add_many([NewJob(text, data, JobOptions(job_id="<b>evil"))])
     claim = await hand.take_one()
-    await hand.claims.log(claim, EVIL)
-    await hand.claims.progress(claim, EVIL)
-    await hand.claims.attempt(claim, {"attempt": 1, EVIL: EVIL})
-    error = {"attempt": 1, "reason": EVIL, "message": EVIL, "code": EVIL, "at": 1, "started": 1}
+    await hand.claims.log(claim, text)
+    await hand.claims.progress(claim, text)
+    await hand.claims.attempt(claim, {"attempt": 1, text: text})
+    error = {"attempt": 1, "reason": text, "message": text, "code": text, "at": 1, "started": 1}
     await hand.fail(claim, error=error)
 
 
@@ -99,25 +102,14 @@ async def test_markup_in_jobs_is_text_in_pages(http: ClientSession, redis: Redis
     assert "<img" not in text
 
 
-async def test_a_reader_sees_no_action_and_is_refused_all(address: str, redis: Redis) -> None:
-    await die(redis, "webhooks", "Boom", "no", 3)
+async def test_a_reader_is_refused_all_actions(address: str, redis: Redis) -> None:
     reader = await make_key(redis, "read")
     async with signed_in(address, reader) as person:
-        for path in ("/dashboard", "/dashboard/dead", "/dashboard/queue/webhooks?state=failed"):
-            text = await (await person.get(path)).text()
-            actions = re.findall(r'<form data-act[^>]*action="([^"]*)"', text)
-            assert [a for a in actions if a != "/dashboard/logout"] in (
-                [],
-                ["/dashboard/queue/webhooks/jobs/remove"],
-            )
-            assert "data-list" not in text
-            assert 'formaction="' not in text
         for route in ROUTES:
             if route.method == "GET" or route.needs in (Scope.PUBLIC, Scope.READ):
                 continue
             path = re.sub(r"\{verb:([a-z]+)[^}]*\}", r"\1", route.path)
             path = re.sub(r"\{[^}]*\}", "a", path.replace("{name}", "webhooks"))
-            path = path.replace("/dead/webhooks/a/", "/dead/webhooks/0123456789ab/")
             answer = await person.request(route.method, path, json={})
             assert answer.status == 403, f"{route.method} {path}: {answer.status}"
 
