@@ -33,7 +33,7 @@ check: $(READY) ## Lint, types, architecture
 audit: ## Ask whether a locked version has a known hole (needs a network)
 	$(PYTHON) -m venv .audit
 	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	.audit/bin/pip-audit --disable-pip --require-hashes --requirement requirements.lock
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
 
 bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run
