@@ -67,6 +67,11 @@ class Admission:
         lane = self._looks if begin.startswith(_LOOKS) else self._changes
         return self._now(lane, lane.waiting, step)
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether changes wait here that the next turns will take up."""
+        return bool(self._changes.waiting)
+
     def goes_on(self, step: Step) -> None:
         """Call `step`, with which a change goes on, now or in the turn that has room for it."""
         if self._now(self._changes, self._changes.under_way, step):

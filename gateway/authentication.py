@@ -61,8 +61,9 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
         # the table is for nobody but admins of the platform.
         route = None
         if resource is not None:
-            unknown = Route(method, "", handler, Scope.ADMIN, platform_only=True)
-            route = routes.get((method, resource.canonical), unknown)
+            route = routes.get((method, resource.canonical))
+            if route is None:
+                route = Route(method, "", handler, Scope.ADMIN, platform_only=True)
         presented = _presented(request)
         is_open = route is not None and route.needs is not Scope.PUBLIC and await gate.is_open()
         if gate.is_local:
@@ -133,6 +134,8 @@ def _presented(request: web.Request) -> str | None:
 
 
 def _check_query(request: web.Request) -> None:
+    if not request.rel_url.raw_query_string:
+        return
     try:
         check_query(request)
     except Refusal:
@@ -142,8 +145,10 @@ def _check_query(request: web.Request) -> None:
 
 
 async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(quota_headers(request))
-    response.headers.update(allowed_headers(request, response))
+    if quota := quota_headers(request):
+        response.headers.update(quota)
+    if allowed := allowed_headers(request, response):
+        response.headers.update(allowed)
 
 
 def install(app: web.Application, oidc: OidcSettings | None = None) -> None:

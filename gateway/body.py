@@ -75,6 +75,9 @@ async def read_body(request: web.Request, *, bulk: bool = False) -> bytes:
     if kept is not None:
         _check_length(request, kept, len(kept), bulk=bulk)
         return kept
+    if request.content.is_eof():  # a short body is there already: there is no time to measure
+        request[BODY] = body = await _collect(request, bulk)
+        return body
     timeout_s = request.app[SETTINGS].body_timeout_s
     try:
         async with asyncio.timeout(timeout_s):

@@ -1,8 +1,9 @@
 """Submissions that come at the same time go to Redis together.
 
-Under load many requests are read in one turn of the event loop, and more arrive while a call to
-Redis is under way. One call for all of them costs little more than one for each, for Redis and
-for this process. Nobody waits for company: a submission that comes alone leaves at once.
+One call for many jobs costs little more than a call for one, for Redis and for this process. A
+submission that comes alone leaves at once. Only while others stand at the door, which lets in one a
+turn of the event loop, it waits for them, a few turns: its answer would not come sooner, because
+the turns are what everybody waits for.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from streams import Added, NewJob, Queue
 from streams.errors import Unavailable
 
 TOGETHER_MAX = 32
+WORTH_A_CALL = 16
+"""So many do not wait for more, and so many turns nobody waits."""
 CALLS_IN_FLIGHT = 2
 """So many calls are under way before submissions wait for one to return."""
 
@@ -27,6 +30,8 @@ class Coalescer:
         self._admission = admission or Admission()
         self._waiting: list[Waiting] = []
         self._calls: set[asyncio.Task[None]] = set()
+        self._turns = 0
+        """How many turns those who wait have waited for company."""
 
     async def add(self, job: NewJob) -> Added:
         """Add one job. Raises as `Queue.add`; the faults of others are not this job's."""
@@ -35,8 +40,17 @@ class Coalescer:
         future: asyncio.Future[Added] = loop.create_future()
         self._waiting.append((job, future))
         if len(self._waiting) == 1:
-            loop.call_soon(self._leave)  # with whoever else comes in this turn
+            self._turns = 0
+            loop.call_soon(self._gather)  # with whoever else comes in this turn
         return await future
+
+    def _gather(self) -> None:
+        self._turns += 1
+        more = self._admission.is_crowded and self._turns < WORTH_A_CALL
+        if more and 0 < len(self._waiting) < WORTH_A_CALL:
+            asyncio.get_running_loop().call_soon(self._gather)
+        else:
+            self._leave()
 
     def _leave(self) -> None:
         while self._waiting and len(self._calls) < CALLS_IN_FLIGHT:

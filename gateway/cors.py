@@ -39,7 +39,7 @@ async def preflight(request: web.Request, handler: Handler) -> web.StreamRespons
 def allowed_headers(request: web.Request, response: web.StreamResponse) -> dict[str, str]:
     """What a response says to browsers; nothing when no origin is on the list, or when what it
     carries is for everybody anyway."""
-    if "Access-Control-Allow-Origin" in response.headers or not request.app[SETTINGS].cors_origins:
+    if not request.app[SETTINGS].cors_origins or "Access-Control-Allow-Origin" in response.headers:
         return {}
     varies = [*response.headers.getall("Vary", ()), "Origin"]
     headers = {"Vary": ", ".join(dict.fromkeys(varies))}

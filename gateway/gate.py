@@ -59,6 +59,7 @@ class Gate:
         self.failures = Failures(clock_s)
         self._redis = redis
         self._settings = settings
+        self._is_loopback = settings.is_loopback
         self._bearer = bearer
         self._clock_s = clock_s
         self._keys: OrderedDict[str, _Known] = OrderedDict()
@@ -72,7 +73,7 @@ class Gate:
         settings = self._settings
         if settings.require_auth == "always" or self._bearer is not None:
             return False
-        if not (settings.is_loopback or settings.allow_insecure):
+        if not (self._is_loopback or settings.allow_insecure):
             return False
         if not self._configured and self._clock_s() - self._asked_s >= FRESH_S:
             self._configured = await access.configured(self._redis)
@@ -83,7 +84,7 @@ class Gate:
     def is_local(self) -> bool:
         """Whether it serves its own machine only, as far as is known without asking."""
         asks = self._settings.require_auth == "always" or self._bearer is not None
-        return self._settings.is_loopback and not asks and not self._configured
+        return self._is_loopback and not asks and not self._configured
 
     def forget(self, key_id: str) -> None:
         """A key has changed; from now on there are keys."""

@@ -29,7 +29,7 @@ def preferred_wait_s(headers: Sequence[str]) -> int:
 
     Of a preference that occurs twice the first counts; what is unknown or malformed is ignored.
     """
-    for preference in _split(", ".join(headers)):
+    for preference in _split(", ".join(headers)) if headers else ():
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             seconds = value.strip().strip('"')

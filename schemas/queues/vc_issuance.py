@@ -34,6 +34,7 @@ StatusPurpose = Literal["revocation", "suspension"]
 SAID_BY_CREDENTIAL = ("issuerDid", "subjectDid", "credentialType", "claims")
 """Required, unless there is a `credential`."""
 MAX_CONTEXTS = 16
+CONTAINERS = (dict, list)
 MAX_SCHEMAS = 8
 MAX_CLAIM_LEVELS = MAX_JSON_DEPTH - 2
 """The token around the claims has two more, and verifiers take no more than 64 in all (F7)."""
@@ -62,9 +63,13 @@ def _without_repeats(value: list[Any]) -> list[Any]:
 
 def _levels(value: Any) -> int:
     """How deep objects and arrays are nested in each other."""
-    if not isinstance(value, dict | list):
+    if not isinstance(value, CONTAINERS):
         return 0
-    return 1 + max(map(_levels, value.values() if isinstance(value, dict) else value), default=0)
+    deepest = 0
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, CONTAINERS):
+            deepest = max(deepest, _levels(child))
+    return 1 + deepest
 
 
 def _one_or_more(value: Any) -> Any:

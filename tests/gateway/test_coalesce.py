@@ -1,6 +1,7 @@
 """Submissions that come together: fewer calls, and to each its own answer."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from aiohttp import ClientSession
 from pydantic import ValidationError
 
 from gateway import coalesce
+from gateway.admission import Admission
 from gateway.coalesce import Coalescer
 from schemas import State
 from schemas.job import JobOptions
@@ -58,6 +60,23 @@ async def test_who_comes_while_calls_are_under_way_waits_for_one_to_return(redis
     assert sum(queue.calls) == 20
     assert queue.calls[:2] == [1, 1], "who comes alone leaves at once"
     assert len(queue.calls) == 3
+
+
+async def test_while_others_stand_at_the_door_the_first_wait_for_them(redis: Redis) -> None:
+    queue, door = Counting(redis), Admission()
+    together, tasks = Coalescer(queue, door), list[asyncio.Task[Added]]()
+
+    def enter(number: int) -> None:
+        tasks.append(asyncio.create_task(together.add(named(f"n{number}"))))
+
+    for number in range(10):
+        if door.enters(b"POST /", partial(enter, number)):
+            enter(number)
+    while len(tasks) < 10:
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert queue.calls[0] >= 8, "one a turn came in"
+    assert sum(queue.calls) == 10
 
 
 async def test_one_id_twice_is_one_job(redis: Redis) -> None:
