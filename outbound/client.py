@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from outbound.answers import Connector
 from outbound.errors import Blocked, OutboundError, TooLarge
 from outbound.faults import Lost, meaning, refused_by_proxy, unreachable
 from outbound.guard import Guard, OpenSocket, Trail, plain_socket, trail
@@ -181,7 +182,7 @@ async def open_client(
     names = Bounded(names or Names(), settings.dns_timeout_s)
     guard = Guard(settings, open_socket)
     guard.own_everywhere = frozenset(p for host, p in settings.never if host in _EVERYWHERE)
-    connector = aiohttp.TCPConnector(
+    connector = Connector(
         resolver=names,
         use_dns_cache=False,
         force_close=True,

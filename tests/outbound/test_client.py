@@ -174,6 +174,35 @@ async def test_a_body_that_breaks_off_is_no_document() -> None:
             await fetch(server.url)
 
 
+MALFORMED = {
+    "chunk size": raw(
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n"
+    ),
+    "chunk end": raw(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabcdef"),
+    "no content": raw(b"HTTP/1.1 204 X\r\n\r\nHello"),
+    "no content, of a length": raw(b"HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\nHello"),
+    "more than its length": raw(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nHello"),
+    "after a hint": raw(b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 204 X\r\n\r\nHello"),
+    "bare line feeds": raw(b"HTTP/1.1 200 X\nTransfer-Encoding: chunked\n\nzz\n"),
+}
+"""Each in one packet: the end of the head and what does not fit it."""
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+async def test_the_status_line_decides_however_the_body_is_malformed(kind: str) -> None:
+    async with receiver(MALFORMED[kind]) as server, open_client(open_settings()) as client:
+        reply = await client.send(Call("POST", server.url, body=b"{}"), max_bytes=KIB)
+    assert reply.status in (200, 204)
+    assert server.connections == 1
+
+
+async def test_a_malformed_body_is_no_document_and_is_not_waited_for() -> None:
+    async with receiver(MALFORMED["chunk size"]) as server:
+        with pytest.raises(Unreachable) as caught:
+            await fetch(server.url)
+    assert caught.value.code == "invalid_http_response"
+
+
 async def test_nobody_listens(unused_tcp_port: int) -> None:
     with pytest.raises(Unreachable) as caught:
         await fetch(f"http://127.0.0.1:{unused_tcp_port}/")
