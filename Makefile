@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MANIFESTS := tests/deploy/test_manifests.py tests/deploy/test_manifests_security.py \
+	tests/deploy/test_manifests_settings.py tests/deploy/test_schemas.py tests/deploy/test_rules.py
 READY := $(VENV)/.ready
 
 .PHONY: help install demo test check audit bench screenshots clean
@@ -24,11 +26,12 @@ demo: $(READY) ## A credential goes through the whole system, told as a story
 test: $(READY) ## Run the tests
 	$(BIN)/pytest -q -n 3
 
-check: $(READY) ## Lint, types, architecture
+check: $(READY) ## Lint, types, architecture, manifests, alert rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n 2 $(MANIFESTS)
 
 audit: ## Ask whether a locked version has a known hole (needs a network)
 	$(PYTHON) -m venv .audit

@@ -96,3 +96,26 @@ def words(thing: Any) -> Iterator[str]:
     elif isinstance(thing, list):
         for value in thing:
             yield from words(value)
+
+
+def workloads(overlay: str) -> list[Thing]:
+    """Everything with a pod template."""
+    return of(overlay, *WORKLOADS)
+
+
+def labels(workload: Thing) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["template"]["metadata"]["labels"]
+    return found
+
+
+def some_pod(overlay: str, selector: dict[str, Any]) -> list[Thing]:
+    return [one for one in workloads(overlay) if matches(selector, labels(one))]
+
+
+def ports(workload: Thing) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container(workload)["ports"]}
+
+
+def lower(env: dict[str, str]) -> dict[str, str]:
+    """An environment as the fields of settings are called."""
+    return {name.lower(): value for name, value in env.items()}

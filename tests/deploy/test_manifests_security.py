@@ -1,0 +1,102 @@
+"""Manifests: what pods may do, where secrets lie, what is open."""
+
+import base64
+import re
+
+import pytest
+from manifests import (
+    OVERLAYS,
+    PRODUCTION,
+    Thing,
+    container,
+    environment,
+    name_of,
+    of,
+    ours,
+    pod,
+    some_pod,
+    words,
+    workloads,
+)
+
+everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
+in_production = pytest.mark.parametrize("overlay", PRODUCTION)
+
+
+@everywhere
+def test_pods_meet_the_restricted_standard(overlay: str) -> None:
+    (space,) = of(overlay, "Namespace")
+    enforced = space["metadata"]["labels"]
+    assert enforced["pod-security.kubernetes.io/enforce"] == "restricted"
+    for one in workloads(overlay):
+        assert unrestricted(one) == [], name_of(one)
+
+
+def unrestricted(workload: Thing) -> list[str]:
+    """What the Pod Security Standard `restricted` forbids, and a little more."""
+    spec, box = pod(workload), container(workload)
+    whole, own = spec["securityContext"], box["securityContext"]
+    wanted = {
+        "runs as root": whole.get("runAsNonRoot") is True and whole.get("runAsUser", 0) > 0,
+        "any system call": whole.get("seccompProfile") == {"type": "RuntimeDefault"},
+        "gains privileges": own.get("allowPrivilegeEscalation") is False,
+        "keeps capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+        "writes its root": own.get("readOnlyRootFilesystem") is True,
+        "is privileged": not own.get("privileged"),
+        "shares the host": not any(spec.get(f"host{n}") for n in ("Network", "PID", "IPC")),
+        "host ports": all("hostPort" not in port for port in box["ports"]),
+        "volumes": all(
+            set(volume) - {"name"} <= {"secret", "configMap", "emptyDir"}
+            for volume in spec["volumes"]
+        ),
+        "has a token": spec.get("automountServiceAccountToken") is False,
+        "service links": spec.get("enableServiceLinks") is False,
+        "memory without limit": "memory" in box["resources"]["limits"],
+        "a CPU limit": "cpu" not in box["resources"]["limits"],
+        "no requests": set(box["resources"]["requests"]) == {"cpu", "memory"},
+    }
+    return [what for what, met in wanted.items() if not met]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_secrets_are_files_and_no_variables(overlay: str) -> None:
+    for one in workloads(overlay):
+        for item in container(one).get("env", []):
+            assert "secretKeyRef" not in item.get("valueFrom", {})
+            assert not re.search(r"(PASSWORD|KEKS|SECRET|TOKEN)$", item["name"]), item
+        for volume in pod(one)["volumes"]:
+            assert "secret" not in volume or volume["secret"]["defaultMode"] == 0o440
+    for one in of(overlay, "ConfigMap"):
+        assert not re.search(r"(?i)password=|:[^/@\s]+@", "\n".join(words(one["data"])))
+
+
+def test_values_of_secrets_are_in_the_overlay_for_development_only() -> None:
+    assert [overlay for overlay in OVERLAYS if of(overlay, "Secret")] == ["dev"]
+    values = {
+        base64.b64decode(value)
+        for secret in of("dev", "Secret")
+        for value in secret["data"].values()
+    }
+    assert values == {b"development", b"", b"dev-1:" + b"A" * 43}
+
+
+@in_production
+def test_the_keys_and_redis_password_lie_apart_and_only_where_they_are_needed(overlay: str) -> None:
+    needed = {"gateway", "worker-vc-issuance", "worker-did-operations", "worker-status-lists"}
+    with_keys = {
+        name_of(one) for one in ours(overlay) if "CREDSTREAM_KEKS_FILE" in environment(overlay, one)
+    }
+    assert with_keys == needed | {"worker-webhooks"}
+
+
+@in_production
+def test_nothing_is_open_that_is_not_listed(overlay: str) -> None:
+    (deny,) = [p for p in of(overlay, "NetworkPolicy") if name_of(p) == "default-deny"]
+    assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    (world,) = [p for p in of(overlay, "NetworkPolicy") if name_of(p) == "internet"]
+    online = {name_of(one) for one in some_pod(overlay, world["spec"]["podSelector"])}
+    assert online == {"gateway", "worker-webhooks", "worker-vc-verification"}
+    (rule,) = world["spec"]["egress"]
+    private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"}
+    assert private <= set(rule["to"][0]["ipBlock"]["except"])
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
