@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dashboard.causes import shape_of
 from gateway.redaction import MASK, redacted, redacted_text
 from gateway.settings import GatewaySettings
 from schemas.spec import QueueSpec
@@ -55,6 +56,11 @@ def test_there_is_nothing_to_hide_in_nothing(name: str) -> None:
         f"api_key: {CANARY}",
         f"cs_live_0123456789ab_{CANARY.replace('-', '')}0123456789012345678901234567890123456789",
         f"whsec_{CANARY.replace('-', '')}abcdefghijklmnop",
+        f"eyJhbGciOiJkaXIifQ..{CANARY}.{CANARY}.{CANARY}",
+        f"{TOKEN}~WyJ{CANARY}~WyJ{CANARY}~",
+        f'password = "two words {CANARY}" is wrong',
+        f"{{'secret': 'two words {CANARY}'}}",
+        f'{{\\"password\\":\\"two words {CANARY}\\"}}',
         f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----",
         f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}",
     ],
@@ -63,6 +69,14 @@ def test_texts(text: str) -> None:
     for place in (redacted_text(text), str(redacted({"message": text}))):
         assert "canary" not in place
         assert MASK in place
+
+
+def test_what_is_left_of_a_text_hides_as_much() -> None:
+    """Causes of dead letters are messages cut off, with signs where digits were."""
+    part = "-7-".join(CANARY.replace("-", "") for _ in range(30))
+    for secret in (f"eyJhbGciOiJFZERTQSJ9.{part}.{part}", f"whsec_{part.replace('-', '+')}"):
+        for start in range(0, 260, 9):
+            assert "canary" not in redacted_text(shape_of(f"{'x' * start} {secret}"))
 
 
 @pytest.mark.parametrize(
