@@ -113,7 +113,7 @@ def _reasons(stands: Standing) -> Iterator[Reason]:
         yield _of_the_clock(stands)
     elif stands.ahead:
         least = "" if stands.ahead_exact else "at least "
-        jobs = "1 job starts" if stands.ahead == 1 else f"{stands.ahead} jobs start"
+        jobs = _counted(stands.ahead, "job starts", "jobs start")
         yield Reason(code="jobs_ahead", detail=f"{least}{jobs} before it.".capitalize())
     elif not held_up:
         yield Reason(code="next", detail="It is the next to start; nothing holds it up.")
@@ -125,32 +125,35 @@ def _of_the_queue(stands: Standing) -> Iterator[Reason]:
     if not stands.workers:
         yield Reason(code="no_workers", detail="No worker of this queue is alive.")
     if stands.limited_until_ms is not None and stands.limiter is not None:
-        limit = f"{stands.limiter.max} starts in {stands.limiter.duration} ms"
+        starts = _counted(stands.limiter.max, "start", "starts")
+        limit = f"{starts} in {stands.limiter.duration} ms"
         until = _moment(stands.limited_until_ms)
         yield Reason(
             code="rate_limited",
             detail=f"The rate limit ({limit}) lets nothing start before {until}.",
         )
     if stands.concurrency is not None and stands.active >= stands.concurrency:
-        yield Reason(
-            code="concurrency",
-            detail=f"{stands.active} jobs run, and the queue may run {stands.concurrency} at once.",
-        )
+        run = _counted(stands.active, "job runs", "jobs run")
+        detail = f"{run}, and the queue may run {stands.concurrency} at once."
+        yield Reason(code="concurrency", detail=detail)
     elif stands.workers and stands.active >= stands.slots and stands.state is State.WAITING:
-        yield Reason(
-            code="workers_busy",
-            detail=f"All {stands.slots} slots of the workers are taken.",
-        )
+        slots = "The only slot" if stands.slots == 1 else f"All {stands.slots} slots"
+        detail = f"{slots} of the workers {'is' if stands.slots == 1 else 'are'} taken."
+        yield Reason(code="workers_busy", detail=detail)
 
 
 def _of_the_clock(stands: Standing) -> Reason:
     due_ms = stands.due_ms or 0
     due = f"due {_moment(due_ms)}" if due_ms > stands.now_ms else "due now"
     if stands.header.started:
-        made = stands.header.made
-        detail = f"It waits to be tried again after {made} failed attempts; {due}."
+        made = _counted(stands.header.made, "failed attempt", "failed attempts")
+        detail = f"It waits to be tried again after {made}; {due}."
         return Reason(code="backoff", detail=detail)
     return Reason(code="delayed", detail=f"It was submitted with a delay; {due}.")
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _moment(at_ms: int) -> str:

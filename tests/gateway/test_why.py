@@ -132,6 +132,7 @@ async def test_the_concurrency_cap(
     answer = await why("one")
     assert codes(answer) == ["concurrency"]
     assert (answer["concurrency"], answer["active"]) == (1, 1)
+    assert answer["summary"] == "1 job runs, and the queue may run 1 at once."
 
 
 async def test_busy_workers(
@@ -143,6 +144,7 @@ async def test_busy_workers(
     await queue.add("issue", issuance, job_id="one")
     answer = await why("one")
     assert codes(answer) == ["workers_busy"]
+    assert answer["summary"] == "The only slot of the workers is taken."
     assert answer["estimatedStart"] is None  # nothing has ended yet: nobody can tell
 
 
@@ -161,7 +163,7 @@ async def test_backoff(why: Any, queue: Queue, worker: Claims, hands: Any, one: 
     await hands.retry(claim, HOUR_MS)
     answer = await why(one)
     assert codes(answer) == ["backoff"]
-    assert "1 failed attempts" in answer["summary"]
+    assert "after 1 failed attempt;" in answer["summary"]
 
 
 async def test_running_and_ended(why: Any, hands: Any, one: str) -> None:
