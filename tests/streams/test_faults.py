@@ -38,7 +38,7 @@ CALLS = (
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
-    *("refuse", "renew", "sweep"),
+    *("refuse", "renew", "sweep", "tick", "tick on", "causes", "causes none"),
     *(f"page {state}" for state in ("completed", "failed", "delayed", "waiting", "active")),
     *(
         f"{kind}{late}"
@@ -74,9 +74,7 @@ async def either(made: Populated, request: pytest.FixtureRequest) -> Populated:
 
 
 def test_every_script_is_called() -> None:
-    # Statistics of the dashboard, which no job's life depends on, have tests of their own.
-    statistics = {"tick", "causes"}
-    assert {call.partition(" ")[0] for call in CALLS} == set(SCRIPTS) - statistics
+    assert {call.partition(" ")[0] for call in CALLS} == set(SCRIPTS)
 
 
 async def test_the_calls_are_those_of_the_populated_queue(made: Populated) -> None:

@@ -186,6 +186,10 @@ async def commands(made: Populated) -> dict[str, Command]:
         "renew": store.command("renew", stray, worker="by-hand", stray_ms=0),
         "since": store.command("since", after="0-1", most=10),
         "sweep": store.command("sweep", silent_ms=0, idle_ms=0, interval_ms=1_000),
+        "tick": store.command("tick", ("c", 2, "w3", 1), keep_ms=60_000),
+        "tick on": store.command("tick", ("f", 1, "w3", 1), keep_ms=60_000),
+        "causes": store.command("causes", cursor="", take=3),
+        "causes none": store.command("causes", cursor="", take=0),
     }
     many = [*held, *(f"{place}-plain" for place in ("done", "dead", "wait")), "far", "nobody"]
     for detail in ("state", "result", "data"):
