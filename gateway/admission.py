@@ -35,20 +35,23 @@ Step = Callable[[], None]
 
 
 class _Lane:
-    __slots__ = ("_per_turn", "left", "under_way", "waiting")
+    __slots__ = ("_next", "_per_turn", "left", "under_way", "waiting")
 
     def __init__(self, per_turn: int) -> None:
         self._per_turn = self.left = per_turn
         self.under_way: deque[Step] = deque()
-        """Steps of what was taken up before; they go first, so that what is begun comes to an
-        end."""
+        """Steps of what was taken up before, so that what is begun comes to an end."""
         self.waiting: deque[Step] = deque()
+        self._next = self.under_way
+        """Whose turn it is when both have somebody: a body of many jobs is under way for long."""
 
     def next_turn(self) -> bool:
         """Takes who has waited longest; whether there was anybody, now or since the last turn."""
         was_used = self.left < self._per_turn
         self.left = self._per_turn
-        while self.left and (queue := self.under_way or self.waiting):
+        while self.left and (self.under_way or self.waiting):
+            queue = self._next or (self.under_way or self.waiting)
+            self._next = self.waiting if queue is self.under_way else self.under_way
             self.left -= 1
             queue.popleft()()
         return was_used or self.left < self._per_turn

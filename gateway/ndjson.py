@@ -22,6 +22,8 @@ from gateway.submit import Way, submit_one
 from streams.errors import CredstreamError
 
 MEDIA_TYPE = "application/x-ndjson"
+TOGETHER = 16
+"""Lines that are worked on without a look at anybody else: about 2 ms."""
 
 
 async def answer(request: web.Request, listed: Listed, way: Way) -> web.StreamResponse:
@@ -92,7 +94,7 @@ def _told(request: web.Request, error: BaseException) -> bytes:
 
 
 async def _groups(request: web.Request, timeout_s: float) -> AsyncIterator[list[bytes]]:
-    """The lines of the body that are not empty, as they come: those of one read together, which
+    """The lines of the body that are not empty, as they come: some of those of one read, which
     aiohttp keeps small. Raises SlowBody, BodyTooBig."""
     limit = request.app[SETTINGS].body_limit_bytes
     rest = b""
@@ -100,8 +102,9 @@ async def _groups(request: web.Request, timeout_s: float) -> AsyncIterator[list[
         *whole, rest = (rest + await _read(request, timeout_s)).split(b"\n")
         if any(len(line) > limit for line in (*whole, rest)):
             raise BodyTooBig(f"A line may be {limit} bytes long.")
-        if lines := [line for line in whole if line.strip()]:
-            yield lines
+        lines = [line for line in whole if line.strip()]
+        for at in range(0, len(lines), TOGETHER):
+            yield lines[at : at + TOGETHER]
     if rest.strip():
         yield [rest]
 

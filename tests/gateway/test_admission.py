@@ -108,6 +108,18 @@ async def test_what_waits_goes_in_order_and_what_was_begun_goes_first() -> None:
     assert taken[-1] == "at once"
 
 
+async def test_a_body_of_many_jobs_does_not_keep_others_at_the_door() -> None:
+    taken, gate = list[str](), Admission()
+    assert gate.enters(b"POST", lambda: None)
+    for number in range(3):
+        gate.goes_on(lambda number=number: taken.append(f"line {number}"))
+    for name in ("a", "b"):
+        assert not gate.enters(b"POST", lambda name=name: taken.append(name))
+    while len(taken) < 5:
+        await asyncio.sleep(0)
+    assert taken == ["line 0", "a", "line 1", "b", "line 2"]
+
+
 async def test_a_request_waits_unread_and_is_taken_up_whole(
     redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
