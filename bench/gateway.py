@@ -126,15 +126,15 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-async def start(side: str, redis: Path, folder: str) -> Gateway:
-    """Start one side and wait until it is ready."""
+async def start(side: str, redis: Path, folder: str, **settings: str) -> Gateway:
+    """Start one side and wait until it is ready. `settings`: of ours, beside what it needs."""
     port = _free_port()
     argv = ["node", str(FASTIFY / "server.js"), "--socket", str(redis), "--port", str(port)]
     env = {"NODE_ENV": "production"}
     if side == "ours":
         argv = [sys.executable, "-m", "credstream", "gateway", "--port", str(port)]
         env = {"REDIS_URL": f"unix://{redis}", "DATA_DIR": folder, "HOST": "127.0.0.1"}
-        env |= {"LOG_LEVEL": "warning", "DURABILITY_FORCE": "true"}
+        env |= {"LOG_LEVEL": "error", "DURABILITY_FORCE": "true", **settings}
     process = await spawn(Command(argv, env=env))
     deadline_s = time.monotonic() + START_S
     async with aiohttp.ClientSession() as session:

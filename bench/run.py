@@ -75,7 +75,7 @@ def both(step: Step, socket: Path, *, ours_first: bool) -> dict[str, dict[str, f
 
 def short(measured: dict[str, float]) -> str:
     """What was measured, in one line."""
-    return "  ".join(f"{name} {value:,.1f}" for name, value in measured.items())
+    return "  ".join(f"{name} {value:,.4g}" for name, value in measured.items())
 
 
 def rounds(socket: Path, steps: list[Step], count: int) -> list[Round]:
