@@ -14,8 +14,8 @@ from streams import Redis, vault
 
 
 class KeyRefused(CredentialError):
-    """This organization cannot sign with that DID: `issuer_unknown`, `issuer_not_owned`,
-    `issuer_deactivated` or `key_unknown`."""
+    """This organization cannot sign with that DID: `issuer_unknown`, `issuer_deactivated` or
+    `key_unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,16 @@ class Custody:
         """The key with which `organization_id` signs as `did`; `key_id` asks for another one than
         the DID's current key, by its absolute id.
 
-        Raises KeyRefused, with the same text whether the DID is unknown or another tenant's, or
-        SealError.
+        Raises KeyRefused, the same whether the DID is unknown or another tenant's, or SealError.
         """
         sealed = await vault.find(self.redis, did, key_id)
         if isinstance(sealed, vault.Emptied) and sealed.organization_id == organization_id:
             raise KeyRefused("issuer_deactivated", "The DID of this issuer was deactivated.")
-        if sealed is None:
-            raise _refused("issuer_unknown")
-        if sealed.organization_id != organization_id:
-            raise _refused("issuer_not_owned")
+        if sealed is None or sealed.organization_id != organization_id:
+            # One answer for both: whether another tenant's DID is held here is not for everybody.
+            raise KeyRefused(
+                "issuer_unknown", "No key of this issuer is held for this organization."
+            )
         if isinstance(sealed, vault.NoSuchKey | vault.Emptied):
             raise KeyRefused("key_unknown", "This issuer has no such key here.")
         # The name comes from the DID where it can, not from the record, which whoever writes to
@@ -84,7 +84,3 @@ async def open_custody(resources: Resources) -> AsyncIterator[Custody]:
     """Custody for a processor. Raises KeyringError when this process has no ring."""
     keyring = open_keyring(KeyringSettings(), resources.data_dir, production=resources.production)
     yield Custody(resources.redis, keyring)
-
-
-def _refused(code: str) -> KeyRefused:
-    return KeyRefused(code, "No key of this issuer is held for this organization.")

@@ -8,6 +8,7 @@ from functools import partial
 
 from consumers.processor import Resources
 from consumers.status_lists import hosted_lists
+from consumers.turns import Turns
 from credentials.resolver import Answer, Resolver
 from credentials.retrieval import NotRetrieved, check_status
 from credentials.settings import CredentialSettings
@@ -61,10 +62,13 @@ async def open_verifier(resources: Resources) -> AsyncIterator[Verifier]:
             failures=FAILURES,
         )
         resolver.domain = settings.hosting_domain
-        yield Verifier(
+        verifier = Verifier(
             resolver.resolve,
             body_fetch(client),
             clock=time.time,
             skew_s=settings.clock_skew_s,
             hosted=hosted_lists(resources.redis, settings.public_url),
+            list_issuers=settings.status_list_issuers,
         )
+        verifier.take_turns(Turns().run)
+        yield verifier

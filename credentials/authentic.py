@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from credentials.envelopes import is_envelope, unwrap
+from credentials.envelopes import is_envelope, not_accepted, unwrap
 from credentials.reading import read
 from credentials.signatures import Keys, authenticate
 from credentials.statements import Kind, Statement
@@ -36,10 +36,9 @@ class Reader:
 
         Raises Invalid.
         """
-        if INLINE_CHARS < len(text) <= max_chars:
-            token, statement = await asyncio.to_thread(_read, text, kind, max_chars)
-        else:
-            token, statement = _read(text, kind, max_chars)
+        is_long = INLINE_CHARS < len(text) <= max_chars
+        compute = asyncio.to_thread if is_long else self.keys.compute
+        token, statement = await compute(_read, text, kind, max_chars)
         now_s = self.clock()
         for window in statement.windows:
             window.check(now_s, self.skew_s)
@@ -55,10 +54,20 @@ class Reader:
 
 
 def _read(text: str, kind: Kind, max_chars: int) -> tuple[Token, Statement]:
-    if len(text) <= max_chars and is_envelope(text):
+    enveloped = len(text) <= max_chars and is_envelope(text)
+    if enveloped:
         text = _unwrap(text, kind)
     token = parse(text, max_chars=max_chars)
-    return token, read(token, kind)
+    statement = read(token, kind)
+    if enveloped:
+        check_enveloped(statement)
+    return token, statement
+
+
+def check_enveloped(statement: Statement) -> None:
+    """An envelope is a thing of data model 2.0, as its media types are. Raises Invalid."""
+    if statement.version != "2.0":
+        raise not_accepted("An envelope holds a token of data model 2.0, and this one is of 1.1.")
 
 
 def _unwrap(text: str, kind: Kind) -> str:

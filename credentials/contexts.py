@@ -117,7 +117,8 @@ class Contexts:
 
         A millisecond of processor time and more for a large document: call it in a thread. Raises
         ContextRefused: `context_unknown`, not in the store; `context_conflict`, a protected term is
-        defined anew (E9); `credential_not_json_ld`, a value JSON-LD has no meaning for.
+        defined anew (E9); `credential_not_json_ld`, a value or a name that JSON-LD cannot say and
+        would leave out.
         """
         key = shape(document)
         known = self._remembered.get(key)
@@ -147,15 +148,26 @@ class Contexts:
             # First, so that any context may say better.
             "expandContext": {"@vocab": _NOWHERE},
         }
+        dropped: list[str] = []
         try:
             with self._expanding:
-                return jsonld.expand(document, options)
+                expanded = jsonld.expand(
+                    document, options, on_property_dropped=lambda name: dropped.append(name or "@…")
+                )
         except jsonld.JsonLdError as error:
             raise _refusal(error) from None
         except (TypeError, ValueError, AttributeError, KeyError, RecursionError):
             raise ContextRefused(
                 "credential_not_json_ld", "The credential cannot be read as JSON-LD."
             ) from None
+        if dropped:
+            name = min(dropped).removeprefix(_NOWHERE)
+            raise ContextRefused(
+                "credential_not_json_ld",
+                f"JSON-LD cannot say {name[:64]!r}: the name of a member becomes part of an "
+                "address. Take one without spaces, or define it in a context.",
+            )
+        return expanded
 
     def _load(self, url: str, _options: Any) -> Json:
         document = self._documents.get(url)

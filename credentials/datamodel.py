@@ -29,6 +29,9 @@ _TYPED = ("credentialStatus", "credentialSchema", "evidence", "termsOfUse", "ref
 _LANGUAGE = {"@value", "@language", "@direction"}
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 
+_DATES_20 = ("validFrom", "validUntil")
+_DATES_11 = ("issuanceDate", "expirationDate")
+
 
 def malformed(sentence: str) -> Invalid:
     """The specification's name for a value that is not what it has to be."""
@@ -117,8 +120,11 @@ def check_credential(credential: Json, version: Version) -> Window:
         if isinstance(credential["issuer"], dict):
             _check_language(credential["issuer"], "issuer.")
         _check_related(credential)
-        return _window(credential, "validFrom", "validUntil")
-    return _window(credential, "issuanceDate", "expirationDate")
+        return _window(credential, *_DATES_20)
+    # 1.1 reserves the names of 2.0 with their meaning (4.6, 4.7), and its context defines them: who
+    # wrote that a credential ends has said so.
+    stated, reserved = _window(credential, *_DATES_11), _window(credential, *_DATES_20)
+    return Window(stated.starts + reserved.starts, stated.ends + reserved.ends)
 
 
 def _check_subjects(credential: Json) -> None:

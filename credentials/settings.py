@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from credentials import did_web
 from credentials.keys import Ed25519Name
 
+ListIssuers = Literal["same", "any"]
+
 
 class CredentialSettings(BaseSettings):
     """Each field is an environment variable of the same name in capitals, unless it says else."""
@@ -29,6 +31,9 @@ class CredentialSettings(BaseSettings):
     """The data model of credentials whose job does not choose one (C9)."""
     clock_skew_s: int = Field(default=30, ge=0, le=60)
     """How far clocks may differ (F8)."""
+    status_list_issuers: ListIssuers = Field(default="same", validation_alias="STATUS_LIST_ISSUERS")
+    """same: a status list by another issuer than the credential's proves nothing; any: the
+    specification's own rule, by which the credential's issuer may name anybody's list (I4)."""
     contexts_dir: Path | None = Field(default=None, validation_alias="VC_CONTEXTS_DIR")
     """JSON-LD contexts of the operator's own, beside those that come along (E11)."""
     ed25519_algorithm: Ed25519Name = "EdDSA"

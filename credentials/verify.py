@@ -8,12 +8,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from credentials.authentic import Clock, Reader
+from credentials.authentic import Clock, Reader, check_enveloped
 from credentials.datamodel import entries
 from credentials.errors import CredentialError
 from credentials.retrieval import Retrieve
 from credentials.schema_check import SchemaCheck
-from credentials.signatures import Keys, Resolve, authenticate
+from credentials.settings import ListIssuers
+from credentials.signatures import Compute, Keys, Resolve, authenticate
 from credentials.statements import Kind, Statement
 from credentials.status_check import Hosted, StatusCheck
 from credentials.verdict import CouldNotTell, Invalid, Verdict, invalid
@@ -31,6 +32,8 @@ class Expected:
     """The verifier's names. A token that names an audience must name one of them (D2, D3)."""
     nonce: str | None = None
     """The challenge that the token must carry."""
+    enveloped: bool = False
+    """It came out of an envelope."""
 
 
 class Verifier:
@@ -38,7 +41,8 @@ class Verifier:
 
     `resolve` gives DID documents, `retrieve` status lists and schemas, `hosted` the status lists of
     this installation, without asking itself over HTTP. `clock` is in seconds since 1970, and
-    `skew_s` is by how much clocks may differ (F8).
+    `skew_s` is by how much clocks may differ (F8). `list_issuers`: whether a status list must be by
+    the issuer of the credential (I4).
     """
 
     def __init__(
@@ -49,10 +53,15 @@ class Verifier:
         clock: Clock,
         skew_s: float = 30,
         hosted: Hosted | None = None,
+        list_issuers: ListIssuers = "same",
     ) -> None:
         self._reader = Reader(Keys(resolve, clock), clock, skew_s)
-        self._status = StatusCheck(self._reader, retrieve, hosted)
+        self._status = StatusCheck(self._reader, retrieve, hosted, list_issuers)
         self._schema = SchemaCheck(self._reader, retrieve, self._status.check)
+
+    def take_turns(self, compute: Compute) -> None:
+        """From now on `await compute(function, *args)` runs each short computation."""
+        self._reader.keys.compute = compute
 
     async def verify(self, text: str, expected: Expected | None = None) -> Verdict:
         """The verdict about a token, or about an envelope with one in it.
@@ -72,6 +81,8 @@ class Verifier:
 
     async def _judge(self, text: str, expected: Expected) -> Verdict:
         token, statement = await self._reader.read(text, expected.kind)
+        if expected.enveloped:
+            check_enveloped(statement)
         _check_audience(statement, expected)
         _check_nonce(statement, expected)
         await authenticate(token, statement, self._reader.keys)
@@ -83,7 +94,7 @@ class Verifier:
 
     async def _presentation(self, statement: Statement, expected: Expected) -> Verdict:
         """Each credential is judged as if it had come alone, for the same verifier."""
-        inner = Expected(audience=expected.audience)
+        inner = Expected(audience=expected.audience, enveloped=statement.version == "2.0")
         verdicts = []
         for number, text in enumerate(statement.enclosed, start=1):
             try:

@@ -13,7 +13,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     """Answer `{listId, version}`; a job that runs again finds the version published.
 
     Rejects, for good: status_list_unknown, and what keeps its issuer from signing:
-    issuer_unknown, issuer_not_owned, issuer_deactivated, kek_unknown, key_unreadable.
+    issuer_unknown, issuer_deactivated, kek_unknown, key_unreadable.
     """
     lists: StatusLists = context.state
     request = StatusListPublication.model_validate(job.data)

@@ -1,6 +1,7 @@
 """`credstream verify`: judge a token as a vc-verification job does, for people and scripts."""
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from credentials.verify import Verifier
     from outbound.settings import OutboundSettings
 
+_SUFFIXES = (".jwt", ".json", ".txt")
 EXIT_INVALID = 1
 EXIT_COULD_NOT_TELL = 2
 EXIT_USAGE = 64
@@ -90,6 +92,9 @@ class ById(click.ParamType[dict[str, Any]]):
 
     name = "FILE"
 
+    def __init__(self, what: str, *kinds: type) -> None:
+        self._what, self._kinds = what, kinds
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> dict[str, Any]:
@@ -105,11 +110,20 @@ class ById(click.ParamType[dict[str, Any]]):
         except NotJson as error:
             self.fail(f"{value} {error}.", param, ctx)
         if isinstance(data, list) and all(isinstance(item, dict) for item in data):
-            return {str(item.get("id")): item for item in data}
+            data = {str(item.get("id")): item for item in data}
         if not isinstance(data, dict):
             self.fail(f"{value} must be a JSON object, or an array of objects.", param, ctx)
-        # One DID document alone is an object too.
-        return {data["id"]: data} if isinstance(data.get("id"), str) else data
+        if "id" in data:  # one document alone is an object, too
+            data = {data["id"]: data} if isinstance(data["id"], str) else {"": data["id"]}
+        for name, item in data.items():
+            if not isinstance(item, self._kinds) or (":" not in name):
+                self.fail(
+                    f"{value} must hold {self._what} under their DIDs or URLs, or one with an "
+                    "`id` that is one.",
+                    param,
+                    ctx,
+                )
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +141,17 @@ class Offline:
 @click.option("--verifier", help="Who verifies: the DID or URL that its audience must contain.")
 @click.option("--nonce", help="The challenge that the token must carry.")
 @click.option("--clock", type=Moment(), help="Judge as of this time.  [default: now]")
-@click.option("--did-docs", type=ById(), help="DID documents to use instead of the network.")
-@click.option("--status-lists", type=ById(), help="Status lists (tokens) by URL.")
-@click.option("--schemas", type=ById(), help="JSON schemas, or tokens with one, by URL.")
+@click.option(
+    "--did-docs", type=ById("documents", dict), help="DID documents to use instead of the network."
+)
+@click.option(
+    "--status-lists", type=ById("tokens", str, dict), help="Status lists (tokens) by URL."
+)
+@click.option(
+    "--schemas",
+    type=ById("schemas or tokens", str, dict, bool),
+    help="JSON schemas, or tokens with one, by URL.",
+)
 @click.option(
     "--allow-insecure-hosts",
     is_flag=True,
@@ -245,8 +267,10 @@ def _text_of(given: str) -> str:
         except (OSError, ValueError):  # longer than a name may be
             is_file = False
         if not is_file:
-            if (given[:1] in "./~" and "/" in given) or path.suffix in (".jwt", ".json", ".txt"):
-                raise WrongUse(f"There is no file {given}.")
+            named = (given[:1] in "./~" and "/" in given) or path.suffix in _SUFFIXES
+            # A token has dots in it, an envelope braces: one word without them is a name.
+            if named or re.fullmatch(r"[\w~/\\-]+", given):
+                raise WrongUse(f"There is no file {given[:100]}, and this is no token either.")
             return given
         try:
             with path.open("rb") as file:

@@ -252,3 +252,12 @@ def test_a_folder_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(contexts, "MAX_FILE_BYTES", 100)
     with pytest.raises(ContextsError, match="more than 100 bytes"):
         Contexts.load()
+
+
+def test_a_name_that_json_ld_would_leave_out_is_refused(store: Contexts) -> None:
+    for name in ("full name", "tab\there", "@unheard"):
+        with pytest.raises(ContextRefused) as refused:
+            store.leaves_undefined(credential(**{name: 1}))
+        assert refused.value.code == "credential_not_json_ld"
+    defined = {"full name": "https://issuer.example/vocabulary#name"}
+    assert not store.leaves_undefined(credential(defined, **{"full name": 1}))

@@ -57,7 +57,7 @@ async def test_the_key_signs_for_its_organization_only(
     assert (await custody.signing_key(did, "org-a", key.id)).id == key.id
     with pytest.raises(KeyRefused) as caught:
         await custody.signing_key(did, "org-b")
-    assert caught.value.code == "issuer_not_owned"
+    assert caught.value.code == "issuer_unknown"
     with pytest.raises(KeyRefused) as caught:
         await custody.signing_key(did, "org-a", f"{did}#other")
     assert caught.value.code == "key_unknown"

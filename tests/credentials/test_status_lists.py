@@ -255,7 +255,7 @@ async def test_nobody_gets_a_list_of_an_issuer_that_is_not_theirs(
 ) -> None:
     with pytest.raises(KeyRefused) as caught:
         await lists.assign("urn:uuid:1", issuer, "org-b", PURPOSES, ("job",))
-    assert caught.value.code == "issuer_not_owned"
+    assert caught.value.code == "issuer_unknown"
     assert await status.find(redis, "urn:uuid:1") is None
 
 

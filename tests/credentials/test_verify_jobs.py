@@ -112,6 +112,8 @@ async def test_what_the_members_of_a_job_mean(counter: Counter) -> None:
 async def test_an_enveloped_credential(counter: Counter) -> None:
     text = json.dumps(envelope(Issuer().v20(validFrom=...)))
     assert (await counter.result(text))["claims"] == {"degree": "Bachelor"}
+    old = json.dumps(envelope(Issuer().v11()))
+    assert await counter.error(old) == "TYPE_NOT_ACCEPTED"
 
 
 @pytest.mark.parametrize("model", ["1.1", "2.0"])

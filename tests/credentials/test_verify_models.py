@@ -335,7 +335,7 @@ async def test_types_of_an_11_token(typ: object) -> None:
         ({}, {"nbf": NOW - 0.5, "exp": NOW + 0.5}),
         ({}, {"exp": 10**15}),
         ({"issuanceDate": "2027-01-01T00:00:00Z"}, {"nbf": ...}),
-        ({"validFrom": "2090-01-01T00:00:00Z"}, {}),  # no term of this data model
+        ({"validFrom": "2027-01-01T00:00:00Z", "validUntil": "2090-01-01T00:00:00Z"}, {}),
         ({"credentialSubject": [{"degree": "Bachelor"}]}, {}),
         ({"type": "VerifiableCredential"}, {}),
         ({}, {"iat": NOW, "other": 1}),
@@ -353,6 +353,10 @@ async def test_well_formed_11(vc: dict[str, Any], changes: dict[str, Any]) -> No
         ({"issuanceDate": "2027-01-15T08:00:31Z"}, {"nbf": ...}, "NOT_YET_VALID"),
         ({}, {"exp": NOW - 30}, "EXPIRED"),
         ({"expirationDate": "2027-01-15T07:59:30Z"}, {}, "EXPIRED"),
+        ({"validUntil": "2027-01-15T07:59:30Z"}, {}, "EXPIRED"),
+        ({"validUntil": "2027-01-15T07:59:30Z"}, {"exp": NOW + 100}, "EXPIRED"),
+        ({"validFrom": "2027-01-15T08:00:31Z"}, {}, "NOT_YET_VALID"),
+        ({"validUntil": "soon"}, {}, "MALFORMED_VALUE_ERROR"),
     ],
 )
 async def test_times_of_11(vc: dict[str, Any], changes: dict[str, Any], code: str) -> None:
@@ -418,3 +422,15 @@ async def test_protected_terms_keep_their_meaning(changes: dict[str, Any]) -> No
 )
 async def test_new_terms_are_welcome(changes: dict[str, Any]) -> None:
     await valid20(**changes)
+
+
+async def test_short_computations_are_done_when_it_is_their_turn() -> None:
+    bench, done = Bench(), list[str]()
+
+    async def compute(function: Any, *args: Any) -> Any:
+        done.append(function.__name__)
+        return function(*args)
+
+    bench.verifier.take_turns(compute)
+    await bench.valid(ISSUER.v20())
+    assert done == ["_read", "_fit"]

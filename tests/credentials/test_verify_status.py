@@ -294,3 +294,15 @@ async def test_the_kept_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         await bench.valid(token(entry(url)))
     assert list(bench.verifier._status._known) == urls[-3:]
     assert bench.verifier._status._fetching == {}
+
+
+async def test_a_list_by_somebody_else_counts_only_where_it_is_configured() -> None:
+    other = Issuer(Key("P-256"))
+    bodies = {URL: other.status_list(URL, 7)}
+    assert await Bench(bodies=bodies).code(token(index="1")) == "STATUS_VERIFICATION_ERROR"
+    bench = Bench(bodies=bodies, list_issuers="any")
+    await bench.valid(token(index="1"))
+    assert await bench.code(token(index="7")) == "STATUS_REVOKED"
+    bench.bodies[URL] = other.status_list(URL, 7)[:-8] + "AAAAAAAA"
+    bench.now += 301
+    assert await bench.code(token(index="1")) == "STATUS_VERIFICATION_ERROR"

@@ -196,7 +196,7 @@ def test_with_a_key_of_the_vault(
     _, head, body = issued(result)
     assert head["alg"] == "ES384"
     assert body["credentialStatus"]["statusPurpose"] == "revocation"
-    assert refusal(call(*words, "--organization", "org-b", **env))["error"] == "issuer_not_owned"
+    assert refusal(call(*words, "--organization", "org-b", **env))["error"] == "issuer_unknown"
 
 
 def test_without_a_redis(tmp_path: Path) -> None:

@@ -203,3 +203,18 @@ def test_a_defect_is_no_verdict_either(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(ISSUER.v20())
     assert result.exit_code == 70
     assert "oops" in result.stderr
+
+
+def test_what_can_only_be_the_name_of_a_file_and_is_none_is_wrong_usage() -> None:
+    for name in ("nosuchfile", "no/such-file", "./nosuch"):
+        result = at(name)
+        assert result.exit_code == 64, result.output
+        assert "There is no file" in result.output
+
+
+def test_a_file_that_holds_no_documents_is_wrong_usage(tmp_path: Path) -> None:
+    for number, content in enumerate(({"id": 5}, {"did:example:a": 5}, {"a": {}}, [{}])):
+        place = file(tmp_path, f"d{number}", content)
+        result = at(ISSUER.v20(), "--did-docs", place)
+        assert result.exit_code == 64, result.output
+        assert "must hold documents" in result.output

@@ -22,6 +22,7 @@ class Bench:
     now: float = NOW
     skew_s: float = 30
     resolve: Any = None
+    list_issuers: Any = "same"
 
     def __post_init__(self) -> None:
         self.resolve = self.resolve or Resolver(documents=self.documents).resolve
@@ -31,6 +32,7 @@ class Bench:
             clock=lambda: self.now,
             skew_s=self.skew_s,
             hosted=self._hosted,
+            list_issuers=self.list_issuers,
         )
 
     async def _retrieve(self, url: str, max_bytes: int, accept: str) -> bytes:
