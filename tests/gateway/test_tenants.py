@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,8 +34,11 @@ SHARED = ("shared-1", "shared-2")
 SETTINGS = GatewaySettings(host="127.0.0.1", port=0, require_auth="always")
 ONE_JOB = ("get", "retry", "cancel", "remove", "promote", "priority", "logs", "attempts", "why")
 MANY = ("bulk retry", "bulk remove", "bulk cancel", "bulk promote", "redrive")
+ASIDE = ("suppress", "suppressions", "suppressed", "new key", "keys", "audit", "once")
+LISTS = {"suppressions": "/mail/suppressions", "keys": "/keys", "audit": "/audit"}
 OPERATIONS = (
-    *("submit", "submit", "submit shared", "submit late", "submit many", "batch"),
+    *("submit", "submit", "submit shared", "submit late", "submit many", "batch", "lines"),
+    *ASIDE,
     *("work", "work badly"),
     *ONE_JOB,
     *MANY,
@@ -68,13 +72,22 @@ class Town:
         data = {"organizationId": org, "word": word}
         return {"name": word, "data": data, "options": options}
 
-    async def ask(self, org: str, method: str, path: str, body: Any = None) -> Any:
-        """A request of a tenant; nothing in the answer may be the other's."""
-        kwargs = {} if body is None else {"json": body}
-        async with self.calls[org].request(method, path, **kwargs) as response:
+    async def ask(
+        self, org: str, method: str, path: str, body: Any = None, once: str | None = None
+    ) -> Any:
+        """A request of a tenant; nothing in the answer may be the other's. `once`: its
+        Idempotency-Key. A body of bytes is lines, and so is the answer."""
+        kwargs: dict[str, Any] = {} if body is None else {"json": body}
+        headers = {"Idempotency-Key": once} if once else {}
+        if isinstance(body, bytes):
+            kwargs = {"data": body}
+            headers["Content-Type"] = "application/x-ndjson"
+        async with self.calls[org].request(method, path, **kwargs, headers=headers) as response:
             text = await response.text()
             assert response.status < 500, text
             self.check(org, text + str(response.headers), path)
+            if isinstance(body, bytes):
+                return [json.loads(line) for line in text.splitlines()]
             return await response.json(content_type=None)
 
     def check(self, org: str, text: str, path: str) -> None:
@@ -100,13 +113,21 @@ class Town:
             self.batches[org].append(batch)
             self.mine[org] += [batch, f"{batch}.0", f"{batch}.1"]
             return
+        if kind == "lines":
+            jobs = [self.job(org), self.job(org, jobId=SHARED[pick % 2])]
+            lines = b"".join(json.dumps(one).encode() + b"\n" for one in jobs)
+            for one in await self.ask(org, "POST", "/queue/mixed/jobs", lines, f"k{pick % 3}"):
+                if one["success"] and one["data"]["id"] not in (*SHARED, *self.mine[org]):
+                    self.mine[org].append(one["data"]["id"])
+            return
         options = {
             "submit shared": {"jobId": SHARED[pick % 2]},
             "submit late": {"delay": 9_999_999},
         }
         job: Any = self.job(org, **options.get(kind, {}))
         body = [job, self.job(org)] if kind == "submit many" else job
-        made = await self.ask(org, "POST", "/queue/mixed/jobs", body)
+        once = f"k{pick % 3}" if pick % 4 == 0 else None  # both use the same keys
+        made = await self.ask(org, "POST", "/queue/mixed/jobs", body, once)
         receipts = made.get("data", [])
         for one in receipts if isinstance(receipts, list) else [receipts]:
             if one["id"] not in (*SHARED, *self.mine[org]):
@@ -124,7 +145,9 @@ class Town:
             await self.claims.send([command for command, _ in self.claims.settle(endings)])
 
     async def do(self, org: str, operation: str, pick: int) -> None:
-        if operation.startswith(("submit", "batch")) and operation != "batch results":
+        if operation in ASIDE:
+            await self.aside(org, operation, pick)
+        elif operation.startswith("submit") or operation in ("batch", "lines"):
             await self.submit(org, operation, pick)
         elif operation.startswith("work"):
             await self.work(operation)
@@ -134,6 +157,26 @@ class Town:
             await self.many(org, operation, pick)
         else:
             await self.look(org, operation, pick)
+
+    async def aside(self, org: str, operation: str, pick: int) -> None:
+        """What is no job."""
+        other, word = ORGS[1 - ORGS.index(org)], f"canary-{org}"
+        if operation in LISTS:
+            await self.ask(org, "GET", LISTS[operation])
+        elif operation == "suppress":
+            body = {"address": f"{word}@example.com", "reason": word}
+            told = await self.ask(org, "POST", "/mail/suppressions", body, "k0")
+            assert told["success"], "the other's key counts as its own"
+        elif operation == "suppressed":
+            body = {"address": f"canary-{other}@example.com"}
+            told = await self.ask(org, "POST", "/mail/suppressions/check", body)
+            assert told["data"]["suppressed"] is False
+        elif operation == "new key":
+            told = await self.ask(org, "POST", "/keys", {"name": word, "role": "viewer"}, "k0")
+            assert told["success"], "the other's key counts as its own"
+        else:
+            body = {"ids": [self.of(org, pick)]}
+            await self.ask(org, "POST", "/queue/mixed/jobs/retry", body, "k1")
 
     async def one(self, org: str, verb: str, job_id: str) -> None:
         path = f"/queue/mixed/job/{job_id}"
