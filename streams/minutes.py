@@ -9,10 +9,11 @@ minute every few seconds (`consumers.hooks.minutes`).
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streams import keys
-from streams.connection import Redis
+from streams.connection import Lost, Redis
 from streams.store import Store
 
 DAY_MIN = 1_440
@@ -81,7 +82,8 @@ class Minutes:
         """Add to the running minute, by the clock of Redis. Not repeated when the reply is lost: a
         chart that lacks a moment is better than one that shows it twice."""
         flat = [item for pair in counts.items() for item in pair]
-        await self._store.once("tick", flat, keep_ms=_KEEP_MS)
+        with suppress(Lost):  # not told to the caller either, who would add them again
+            await self._store.once("tick", flat, keep_ms=_KEEP_MS)
 
     async def last(self, count: int, step: int = 1) -> tuple[int, list[Tally]]:
         """The last `count` whole minutes (less than a day), `step` of them in each tally, oldest

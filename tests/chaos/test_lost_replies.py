@@ -18,12 +18,17 @@ from processes import until
 from redis_servers import Server, valkey
 
 from consumers import Context, Reject, Worker
+from consumers.hooks.minutes import counted
 from schemas.job import Backoff, JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, connect
+from streams.bulk import Verb, act
 from streams.claims import Claims
 from streams.errors import NotFound, WrongState
+from streams.keys import QueueKeys
 from streams.scripts import SCRIPTS
+from streams.upkeep import Upkeep
+from streams.why import standing
 
 QUEUE = "chaos"
 SPEC = QueueSpec(
@@ -33,7 +38,10 @@ VERBS = [
     *("open", "add", "claim", "complete", "retry", "fail", "release", "renew", "promote"),
     *("reclaim", "prune", "sweep", "forward", "heartbeat", "leave", "cancel", "revive", "remove"),
     *("control", "note", "lookup", "counts", "page", "clean"),
+    *("advance", "prioritize", "refuse", "tick", "why"),
 ]
+IN_BULK = ["advance", "cancel", "revive", "remove"]
+"""Verbs of one job that are also sent for many in one write."""
 DID_SOMETHING = {
     "claim": lambda reply: len(reply) > 100,
     "promote": lambda reply: re.search(rb"OK\r\n:[1-9]", reply) is not None,
@@ -47,9 +55,10 @@ DONE = 15.0
 class Life:
     """What happens to the jobs of one queue, from the first add to the last ending."""
 
-    def __init__(self, url: str, direct_url: str) -> None:
+    def __init__(self, url: str, direct_url: str, *, bulk: bool = False) -> None:
         self.redis = connect(url)
         self.direct_url = direct_url
+        self.bulk = bulk
         self.queue = Queue(SPEC, self.redis)
         self.gate = asyncio.Event()
         self.started: Counter[str] = Counter()
@@ -74,7 +83,7 @@ class Life:
         worker = Worker(SPEC, self.handle, concurrency=40, redis=self.redis, drain_timeout_s=0)
         worker.on("completed", lambda job: self.completed.update([job.id]))
         worker.on("failed", lambda job: self.failed.update([job.id]))
-        async with worker:
+        async with counted(self.redis, [worker], every_s=0.02), worker:
             yield
 
     async def add(self, count: int, options: JobOptions | None = None, **data: Any) -> Counter[str]:
@@ -100,20 +109,21 @@ class Life:
         assert Counter(claim.job.id for claim in claimed.claims) == jobs
         await claims.redis.close()
 
-    async def cancel(self, jobs: Counter[str]) -> None:
+    async def act(self, verb: Verb, jobs: Counter[str]) -> None:
+        """To each of the jobs, or to all in one call. A repetition may find it done."""
+        if self.bulk:
+            words = await act(self.queue.store, verb, list(jobs))
+            assert set(words) <= {"done", "cancelling"}, words
+            return
+        one = {
+            Verb.CANCEL: self.queue.cancel,
+            Verb.RETRY: self.queue.revive,
+            Verb.REMOVE: self.queue.remove,
+            Verb.PROMOTE: self.queue.advance,
+        }[verb]
         for job_id in jobs:
-            with contextlib.suppress(WrongState):  # a repetition finds it ended
-                await self.queue.cancel(job_id)
-
-    async def revive(self, jobs: Counter[str]) -> None:
-        for job_id in jobs:
-            with contextlib.suppress(WrongState):  # a repetition finds it waiting
-                await self.queue.revive(job_id)
-
-    async def remove(self, jobs: Counter[str]) -> None:
-        for job_id in jobs:
-            with contextlib.suppress(NotFound):  # a repetition finds nothing
-                await self.queue.remove(job_id)
+            with contextlib.suppress(WrongState, NotFound):
+                await one(job_id)
 
 
 async def live(life: Life) -> tuple[Counter[str], Counter[str], Counter[str]]:
@@ -125,19 +135,26 @@ async def live(life: Life) -> tuple[Counter[str], Counter[str], Counter[str]]:
     ordinary += await life.add(2, JobOptions(delay=50))
     told = await life.add(2, CALLED_BACK)
     rejected = await life.add(2, CALLED_BACK, rejected=True)
-    await life.remove(await life.add(1, JobOptions(delay=60_000)))
+    await life.act(Verb.REMOVE, await life.add(2, JobOptions(delay=60_000)))
+    advanced = await life.add(2, JobOptions(delay=60_000))
+    await life.act(Verb.PROMOTE, advanced)
+    ordinary += advanced
+    for job_id in advanced:
+        assert await life.queue.prioritize(job_id, 1) is State.WAITING
+        assert (await standing(life.queue.store, job_id)).state is State.WAITING
+    await Upkeep(SPEC, life.redis).refuse("cb-refused", b"{}", "not to be queued")
     cancelled = await life.add(2, held=True)
     async with life.working():
         await until(lambda: _all_due(life), within_s=DONE, what="a paused queue promotes")
         await life.queue.resume()
         await life.has_started(cancelled)
-        await life.cancel(cancelled)
+        await life.act(Verb.CANCEL, cancelled)
         await life.has_failed(cancelled + rejected)
         await life.has_completed(ordinary + told)
         released = await life.add(5, held=True)
         await life.has_started(released)
     life.gate.set()
-    await life.revive(rejected)
+    await life.act(Verb.RETRY, rejected)
     async with life.working():
         await life.has_completed(released + rejected)
         await until(lambda: _passed_on(life), within_s=DONE, what="callbacks are queued")
@@ -145,6 +162,7 @@ async def live(life: Life) -> tuple[Counter[str], Counter[str], Counter[str]]:
     await life.queue.clean(grace_ms=60_000)
     for job_id in ordinary:
         assert await life.queue.get(job_id) is not None
+    cancelled["cb-refused"] += 1
     return ordinary + told + rejected + released, cancelled, told + rejected + rejected
 
 
@@ -163,13 +181,17 @@ def behind() -> Any:
         yield server
 
 
-@pytest.mark.parametrize("verb", VERBS)
-async def test_the_reply_of_a_verb_is_lost(behind: Server, verb: str) -> None:
+@pytest.mark.parametrize(
+    ("verb", "bulk"), [*((verb, False) for verb in VERBS), *((verb, True) for verb in IN_BULK)]
+)
+async def test_the_reply_of_a_verb_is_lost(behind: Server, verb: str, *, bulk: bool) -> None:
     behind.flush()
     async with FaultProxy(behind.socket) as proxy:
         digest = SCRIPTS[verb].sha.decode()
-        fault = proxy.drop_reply(calls(digest), DID_SOMETHING.get(verb))
-        life = Life(proxy.url, behind.url)
+        wanted = calls(digest)
+        telling = (lambda words: wanted(words) and b"c" in words) if verb == "tick" else wanted
+        fault = proxy.drop_reply(telling, DID_SOMETHING.get(verb))
+        life = Life(proxy.url, behind.url, bulk=bulk)
         try:
             completed, dead, owed = await live(life)
         finally:
@@ -183,3 +205,11 @@ async def test_the_reply_of_a_verb_is_lost(behind: Server, verb: str) -> None:
         assert_at_rest(raw, QUEUE)
         callbacks = Counter(job.rpartition("-")[0] for job in ids(raw, "webhooks", "p5"))
         assert callbacks == Counter({f"cb-{QUEUE}-{job}": n for job, n in owed.items()})
+        charted = counted_in(raw, "c")
+        assert charted == completed.total() if verb == "tick" else charted <= completed.total()
+
+
+def counted_in(raw: Any, name: str) -> int:
+    """The sum of a count over the minutes of the charts."""
+    slots = raw.hvals(QueueKeys(QUEUE)["minutes"])
+    return sum(int(n) for slot in slots for n in re.findall(rf" {name}:(\d+)".encode(), slot))
