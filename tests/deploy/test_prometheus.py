@@ -5,6 +5,7 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -97,8 +98,9 @@ def test_panels_say_what_they_show_in_which_unit_and_have_no_source_of_their_own
 
 
 @asynccontextmanager
-async def stack(redis_url: str, folder: Path) -> AsyncIterator[tuple[str, str]]:
-    """Two gateways, a worker for other queues, and a Prometheus -> its address and a gateway's."""
+async def stack(redis_url: str, folder: Path) -> AsyncIterator[tuple[str, str, list[int]]]:
+    """Two gateways, a worker for other queues, and a Prometheus -> its address, a gateway's, and
+    the ports it scrapes."""
     binary = shutil.which("prometheus")
     if binary is None:
         pytest.skip("prometheus is not installed (Debian package prometheus)")
@@ -130,7 +132,23 @@ async def stack(redis_url: str, folder: Path) -> AsyncIterator[tuple[str, str]]:
         ):
             process = spawn(command, cwd=ROOT, env={**env, **more})
             started.callback(end, process)
-        yield f"http://127.0.0.1:{web}", f"http://127.0.0.1:{http_a}"
+        yield f"http://127.0.0.1:{web}", f"http://127.0.0.1:{http_a}", scraped
+
+
+async def lint(session: aiohttp.ClientSession, url: str) -> None:
+    """`promtool check metrics` has nothing to say of what a process exports (G1)."""
+    async with session.get(url) as response:
+        text = await response.text()
+    # Those of the client library and the interpreter have the names they have.
+    ours = [line for line in text.splitlines(keepends=True) if "python_" not in line]
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input="".join(ours),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 async def ask(session: aiohttp.ClientSession, url: str, query: str) -> list[Any]:
@@ -163,7 +181,7 @@ async def test_prometheus_sees_everything_and_the_true_demand(
     redis = connect(redis_url)
     queue = Queue(QUEUE, redis)
     async with (
-        stack(redis_url, tmp_path) as (url, gateway),
+        stack(redis_url, tmp_path) as (url, gateway, exposed),
         aiohttp.ClientSession() as session,
     ):
         await until(
@@ -213,6 +231,8 @@ async def test_prometheus_sees_everything_and_the_true_demand(
                 return not await missing()
 
             await until(complete, within_s=WITHIN_S, what="every metric has been scraped")
+            for port in exposed:
+                await lint(session, f"http://127.0.0.1:{port}/metrics")
             for query in (*rules(), *panel_queries()):
                 await ask(session, url, query)
             await queue.cancel("job-9")
