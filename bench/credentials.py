@@ -1,22 +1,18 @@
 """Issuing and verifying, set beside what the crypto library can do, and whether it keeps anybody
 waiting.
 
-    python -m bench.credentials [--seconds 2] [--issues 1000] [--json FILE]
+    python -m bench.credentials [--seconds 2] [--burst] [--issues 1000] [--bursts 5] [--json FILE]
 
 Rates are of one core. "raw" signs or verifies 600 bytes with the library and nothing else; "issue"
-and "verify" are what a job does between its claim and its ending, without Redis. "through the
-queue" is everything but the submission: Redis and one worker process, on the cores there are.
+and "verify" are what a job does between its claim and its ending, without Redis. What a burst of
+submissions does to the gateway is measured by `bench.burst`; `--burst`: nothing else.
 """
 
 import argparse
 import asyncio
 import json
-import os
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +22,8 @@ import aiohttp
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bench.server import serving
-from bench.usage import spread
+from bench import burst, turns
+from bench.server import flush, serving
 from consumers.custody import SigningKey
 from consumers.processors.vc_issuance import Issuance, Occasion
 from credentials import did_key, keys
@@ -35,9 +31,7 @@ from credentials.contexts import Contexts
 from credentials.resolver import Resolver
 from credentials.settings import CredentialSettings
 from credentials.verify import Verifier
-from credstream.process import Command, end, spawn
-from schemas.queues.vc_issuance import SPEC, VcIssuance
-from streams import NewJob, Queue, connect
+from schemas.queues.vc_issuance import VcIssuance
 
 PORT = 38_917
 PROBE_GAP_S = 0.01
@@ -147,28 +141,6 @@ async def rates(kind: keys.KeyType, seconds: float) -> dict[str, float]:
     }
 
 
-@asynccontextmanager
-async def running(*words: str, env: dict[str, str]) -> AsyncIterator[None]:
-    """A process of the product, for the length of the block."""
-    process = await spawn(Command(argv=[sys.executable, "-m", "credstream", *words], env=env))
-    try:
-        yield
-    finally:
-        await end(process, grace_s=30)
-
-
-async def probe(session: aiohttp.ClientSession, until: asyncio.Event, most: int) -> list[float]:
-    """Milliseconds that `GET /queue/stats` takes, every 10 ms until told or `most` times."""
-    samples: list[float] = []
-    while not until.is_set() and len(samples) < most:
-        before = time.perf_counter()
-        async with session.get("/queue/stats") as response:
-            await response.read()
-        samples.append((time.perf_counter() - before) * 1_000)
-        await asyncio.sleep(PROBE_GAP_S)
-    return samples
-
-
 async def completed(session: aiohttp.ClientSession, queue: str, job: str) -> Any:
     """The result of a job, once it has one."""
     while True:
@@ -188,80 +160,16 @@ async def submit(session: aiohttp.ClientSession, queue: str, payload: dict[str, 
         return str(answer["data"]["id"])
 
 
-async def _ready(session: aiohttp.ClientSession) -> None:
-    while True:
-        try:
-            async with session.get("/readyz") as response:
-                if response.status == 200:
-                    return
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.05)
+async def issuer(session: aiohttp.ClientSession) -> str:
+    """The did:key of an issuer, made by the worker."""
+    operation = {"operation": "create", "didMethod": "key", **TENANT}
+    made = await submit(session, "did-operations", operation)
+    return str((await completed(session, "did-operations", made))["did"])
 
 
-async def under_load(socket: Path, issues: int) -> dict[str, float]:
-    """The gateway's latency when idle, and while `issues` credentials are asked for at once."""
-    with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder:
-        env = {"REDIS_URL": f"unix://{socket}", "DATA_DIR": folder, "HOST": "127.0.0.1"}
-        env |= {"PORT": str(PORT), "LOG_LEVEL": "warning"}
-        queues = ("--queues", "did-operations,vc-issuance", "--concurrency", str(issues))
-        connector = aiohttp.TCPConnector(limit=0)
-        base = f"http://127.0.0.1:{PORT}"
-        async with (
-            running("gateway", env=env),
-            running("worker", *queues, env=env),
-            aiohttp.ClientSession(base, connector=connector) as session,
-        ):
-            await _ready(session)
-            made = await submit(
-                session,
-                "did-operations",
-                {"operation": "create", "didMethod": "key", **TENANT},
-            )
-            did = (await completed(session, "did-operations", made))["did"]
-            await completed(session, "vc-issuance", await submit(session, "vc-issuance", data(did)))
-            idle = spread(await probe(session, asyncio.Event(), IDLE_PROBES))
-            seen: list[float] = []
-            spent_s, bursts = 0.0, 0
-            while len(seen) < IDLE_PROBES:
-                spent_s += await _burst(session, socket, [data(did)] * issues, seen)
-                bursts += 1
-            busy = spread(seen)
-            return {
-                "issued_per_s": issues * bursts / spent_s,
-                "idle_p50_ms": idle["p50_ms"],
-                "idle_p99_ms": idle["p99_ms"],
-                "busy_p50_ms": busy["p50_ms"],
-                "busy_p99_ms": busy["p99_ms"],
-            }
-
-
-async def _burst(
-    session: aiohttp.ClientSession, socket: Path, payloads: list[Any], seen: list[float]
-) -> float:
-    """All jobs become active at the same time; their submission is no part of what is measured.
-    Adds the latencies to `seen` and answers the seconds it took."""
-    done = asyncio.Event()
-    redis = connect(f"unix://{socket}")
-    try:
-        started = time.perf_counter()
-        await Queue(SPEC, redis).add_many([NewJob(data=payload) for payload in payloads])
-        probing = asyncio.create_task(probe(session, done, sys.maxsize))
-        while await _left(session):
-            await asyncio.sleep(PROBE_GAP_S)
-        spent_s = time.perf_counter() - started
-    finally:
-        done.set()
-        await redis.close()
-    seen += await probing
-    return spent_s
-
-
-async def _left(session: aiohttp.ClientSession) -> int:
-    async with session.get("/queue/stats") as response:
-        queues = (await response.json())["data"]
-    (mine,) = [queue for queue in queues if queue["name"] == "vc-issuance"]
-    return int(mine["waiting"]) + int(mine["active"])
+async def job(session: aiohttp.ClientSession) -> dict[str, Any]:
+    """What the load of a burst submits."""
+    return {"data": data(await issuer(session))}
 
 
 def table(measured: dict[str, dict[str, float]]) -> str:
@@ -278,35 +186,31 @@ def table(measured: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def load_lines(load: dict[str, float], issues: int) -> str:
-    """The latencies, and their ratio beside its target."""
-    ratio = load["busy_p99_ms"] / load["idle_p99_ms"]
-    verdict = "ok" if ratio < 2 else "not reached"
-    return (
-        f"{issues:,} issues at once on {os.cpu_count()} cores: {load['issued_per_s']:,.0f}/s "
-        "through the queue, by one worker\n"
-        f"gateway, GET /queue/stats: idle p50 {load['idle_p50_ms']:.1f} p99 "
-        f"{load['idle_p99_ms']:.1f} ms; meanwhile p50 {load['busy_p50_ms']:.1f} p99 "
-        f"{load['busy_p99_ms']:.1f} ms; p99 {ratio:.2f} x (target < 2 x: {verdict})"
-    )
-
-
 def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description="Issuing and verifying, per core.")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each rate")
     parser.add_argument("--issues", type=int, default=1_000)
+    parser.add_argument("--burst", action="store_true", help="nothing but the burst")
+    parser.add_argument("--bursts", type=int, default=5)
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
     measured: dict[str, dict[str, float]] = {}
-    for kind in keys.KEY_TYPES:
+    for kind in () if wanted.burst else keys.KEY_TYPES:
         measured[kind] = asyncio.run(rates(kind, wanted.seconds))
-    print(table(measured), flush=True)
+    if measured:
+        print(table(measured), flush=True)
     with serving("valkey") as socket:
-        load = asyncio.run(under_load(socket, wanted.issues))
-    print(load_lines(load, wanted.issues))
+        held = turns.measure(socket, {"data": data(SUBJECT)}, wanted.issues, wanted.bursts)
+        flush(socket)
+        load = asyncio.run(burst.measure(socket, job, wanted.issues, wanted.bursts))
+    print(burst.lines(load, wanted.issues))
+    print(
+        f"turns of the gateway's loop, processor time: p50 {held['p50_ms']:.2f} p99 "
+        f"{held['p99_ms']:.2f} worst {held['worst_ms']:.1f} ms ({held['turns']})"
+    )
     if wanted.json is not None:
-        wanted.json.write_text(json.dumps({"rates": measured, "load": load}, indent=2))
+        wanted.json.write_text(json.dumps({"rates": measured, "load": load, "turns": held}))
 
 
 if __name__ == "__main__":
