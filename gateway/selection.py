@@ -8,7 +8,8 @@ from pydantic import Field, StringConstraints, model_validator
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidRequest
 from gateway.listing import packed, unpacked
-from gateway.principal import Principal
+from gateway.principal import Principal, Scope
+from gateway.redaction import redacted_text
 from gateway.shapes import JobName
 from schemas.fields import OrganizationId
 from schemas.job import Flag, Integer, JobId, State, Wire
@@ -45,6 +46,7 @@ class Filter(Wire):
             self.organization_id if principal.is_platform else principal.organization_id,
             self.since,
             self.until,
+            None if Scope.SENSITIVE in principal.scopes else redacted_text,
         )
 
 

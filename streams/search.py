@@ -1,5 +1,6 @@
 """Jobs of a state that fit a description, found by looking at a bounded number of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.job import JobView, State
@@ -22,6 +23,8 @@ class Wanted:
     """Ended jobs: when they ended; others: when they were added. Epoch ms, included."""
     until_ms: int | None = None
     """As `since_ms`, not included."""
+    reads: Callable[[str], str] | None = None
+    """What whoever searches sees of a message; None: all. What it does not see, it cannot find."""
 
     def fits(self, job: JobView) -> bool:
         """Whether this is one of them."""
@@ -40,7 +43,11 @@ class Wanted:
         last = job.errors[-1]
         sought = self.error.lower()
         code = getattr(last, "code", None) or getattr(last, "reason", None) or ""
-        return sought in getattr(last, "message", "").lower() or sought == code.lower()
+        message = getattr(last, "message", "")
+        occurs = sought in message.lower()
+        if occurs and self.reads is not None:
+            occurs = sought in self.reads(message).lower()
+        return occurs or sought == code.lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,22 @@ async def test_readers_see_stars(
     assert CANARY not in caplog.text
 
 
+async def test_a_search_does_not_tell_what_is_hidden(who: Callers) -> None:
+    """Else a secret could be guessed letter by letter."""
+    for role, sought, count in (
+        ("viewer", "refused: ", 1),
+        ("viewer", CANARY[:3], 0),
+        ("all", CANARY[:3], 1),
+    ):
+        path = "/queue/sealed/dead-letters"
+        async with who[role, OWN].get(path, params={"error": sought}) as response:
+            assert len((await response.json())["data"]) == count, (role, sought)
+        body = {"filter": {"status": "failed", "error": sought}, "dryRun": True}
+        if role == "all":
+            async with who[role, OWN].post("/queue/sealed/jobs/retry", json=body) as response:
+                assert (await response.json())["data"]["matched"] == count
+
+
 async def test_who_may_see_everything_is_written_down(who: Callers) -> None:
     http = who["all", OWN]
     for path in VIEWS:
