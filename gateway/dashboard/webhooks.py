@@ -142,6 +142,9 @@ async def again(request: web.Request) -> web.Response:
     since = time.time_ns() // 1_000_000 - body.hours * HOUR_MS
     more = body.model_dump(exclude={"hours"})
     result = await replay.send_again(request, replay.Replay(since=since, **more))
+    while not result["matched"] and result["cursor"]:  # they lie deeper
+        more["cursor"] = result["cursor"]
+        result = await replay.send_again(request, replay.Replay(since=since, **more))
     if body.dry_run:
         return matching(result["matched"], more=result["more"])
     return done(f"{result['replayed']:,} of {result['matched']:,} deliveries run again.")

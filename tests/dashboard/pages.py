@@ -23,9 +23,9 @@ NO_PAGE = (
 
 async def every_page(redis: Redis, folder: Path, word: str = "Your diploma") -> dict[str, str]:
     """By name; `word` stands wherever somebody else's text can stand."""
-    await set_stage(redis, share=0.002)
     await evil_job(redis, word)
     await issued(redis)
+    await set_stage(redis, share=0.002)
     queue = Queue("reports", redis)
     (cause,) = (await Library().of(queue.store)).causes
     canary = Canary("0123456789abcdef", "reports", cause.fingerprint, cause.jobs, word, now_ms())

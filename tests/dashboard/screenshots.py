@@ -41,6 +41,8 @@ async def take() -> None:
                 )
                 await page.goto(f"http://localhost:{port}{path}")
                 await page.wait_for_timeout(SETTLED_MS)
+                await page.reload()  # by now every dead letter has been looked at
+                await page.wait_for_timeout(SETTLED_MS)
                 await page.screenshot(path=FOLDER / name)
                 await page.close()
                 size = (FOLDER / name).stat().st_size

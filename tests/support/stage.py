@@ -92,10 +92,15 @@ async def fill(redis: Redis, name: str, *, done: int, waiting: int, active: int,
         left -= len(claims)
     if active:
         await hand.take(active)
-        beat = {"host": "worker-7f9c", "slots": 20, "queue": name, "running": {}}
-        await hand.claims.heartbeat(beat)
+        await beat(redis, name)
     later = [NewJob(name, payload(name, n), JobOptions(delay=3_600_000)) for n in range(late)]
     await queue.add_many(later, checked=True)
+
+
+async def beat(redis: Redis, name: str) -> None:
+    """Its worker is alive now."""
+    hand = Hand(redis, QueueSpec(name), f"{name}-7f9c-x2k4l")
+    await hand.claims.heartbeat({"host": "worker-7f9c", "slots": 20, "queue": name, "running": {}})
 
 
 async def past(redis: Redis, name: str, per_minute: float, wait_ms: float, seed: int) -> None:
@@ -133,6 +138,9 @@ async def set_stage(redis: Redis, *, share: float = 1.0) -> None:
         for code, message, count in FAILURES.get(name, ()):
             await die(redis, name, code, message, max(3, round(count * share)))
         await fill(redis, name, done=done, waiting=waiting, active=active, late=late)
+    for name, _, _, active, *_ in rows:
+        if active:
+            await beat(redis, name)
     await Queue("reports", redis).register()
     await fill(redis, "reports", done=12, waiting=27, active=0, late=0)
     await Queue("emails", redis).set_limits(Limiter(100, 1_000), None)

@@ -9,6 +9,14 @@
   const clock = (second) => new Date(second * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
   const draw = (name, series, units) => {
     const box = panel.querySelector(`[data-chart=${name}]`);
+    box.replaceChildren();
+    if (!series.some(([, values]) => values.some((value) => value))) {
+      const text = document.createElement("p");
+      text.className = "no-chart";
+      text.textContent = `No job ended in the last ${span}.`;
+      box.append(text);
+      return;
+    }
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     drawn.push(new window.uPlot({
       width: box.clientWidth, height: 190, cursor: { drag: { x: false, y: false } },
