@@ -24,6 +24,9 @@ from manifests import (
 
 from schemas.spec import catalog
 
+CLUSTER = ("Namespace", "PriorityClass")
+"""Kinds that lie in no namespace."""
+
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 in_production = pytest.mark.parametrize("overlay", PRODUCTION)
 
@@ -41,8 +44,8 @@ def test_everything_is_in_one_namespace_and_none_is_there_twice(overlay: str) ->
     (space,) = of(overlay, "Namespace")
     keys = [(thing["kind"], name_of(thing)) for thing in things(overlay)]
     assert len(keys) == len(set(keys))
-    outside = {t["metadata"].get("namespace") for t in things(overlay) if t["kind"] != "Namespace"}
-    assert outside == {name_of(space)}
+    spaces = {t["metadata"].get("namespace") for t in things(overlay) if t["kind"] not in CLUSTER}
+    assert spaces == {name_of(space)}
 
 
 @in_production
@@ -59,12 +62,14 @@ def test_no_image_is_latest() -> None:
 
 @everywhere
 def test_what_is_referred_to_exists(overlay: str) -> None:
+    classes = {name_of(one) for one in of(overlay, "PriorityClass")}
     made = {name_of(secret) for secret in of(overlay, "Secret")}
     made |= {external["spec"]["target"]["name"] for external in of(overlay, "ExternalSecret")}
     maps = {name_of(one) for one in of(overlay, "ConfigMap")}
     accounts = {name_of(one) for one in of(overlay, "ServiceAccount")} | {"default"}
     for one in workloads(overlay):
         spec, box = pod(one), container(one)
+        assert "priorityClassName" not in spec or spec["priorityClassName"] in classes
         assert spec.get("serviceAccountName", "default") in accounts
         volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
         claims = {name_of(claim) for claim in one["spec"].get("volumeClaimTemplates", [])}
