@@ -173,7 +173,9 @@ class Replayed(Wire):
     replayed: int
     jobs: list[str]
     more: bool
-    """There are others."""
+    """There are others, or may be: call again with `cursor`."""
+    cursor: str | None
+    """Where to look on; null: at the beginning."""
 
 
 class Batch(Wire):

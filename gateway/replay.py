@@ -24,6 +24,7 @@ from schemas.origins import Origin, origin_of
 from streams import Queue
 from streams import destinations as store
 from streams.errors import NotFound, WrongState
+from streams.looking import is_cursor
 
 WEBHOOKS = "webhooks"
 LOOKED_AT_MAX = 10_000
@@ -45,6 +46,15 @@ class Replay(Wire):
     dry_run: Flag = False
     """Say what would be sent, and send nothing."""
     limit: Annotated[Integer, Field(ge=1, le=JOBS_MAX)] = 100
+    cursor: str | None = None
+    """From the answer before: look on from there."""
+
+    @field_validator("cursor")
+    @classmethod
+    def _a_place(cls, value: str | None) -> str | None:
+        if value is not None and not is_cursor(State.FAILED, value):
+            raise ValueError("must be the cursor of an answer")
+        return value
 
     @field_validator("until")
     @classmethod
@@ -57,7 +67,8 @@ class Replay(Wire):
 async def replay(request: web.Request) -> web.Response:
     """POST /webhooks/replay: failed deliveries of a time and destination run again.
 
-    The oldest of those found go first, at most `limit`; `more` says that there are others.
+    A call looks at 10,000 failed jobs, the newest first; of those that match, the oldest run again
+    first, at most `limit`. `more`: call again, with the `cursor` of the answer.
     """
     body = await read_json(request)
     try:
@@ -74,7 +85,7 @@ async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
     if not principal_of(request).is_platform or organization_id is not None:
         organization_id = organization_of(request, organization_id)
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
-    matching, seen_all = await _find(queue, wanted, organization_id)
+    matching, cursor = await _find(queue, wanted, organization_id)
     chosen = matching[: wanted.limit]
     sent: list[str] = []
     if chosen and not wanted.dry_run:
@@ -82,32 +93,38 @@ async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
         who = deed(request, "webhook.replay", WEBHOOKS, organization_id, parameters)
         await store.record(request.app[REDIS], queue.store.keys, who)
         sent = [job_id for job_id in chosen if await _revive(queue, job_id)]
-    return _answer(wanted, chosen, sent, more=len(matching) > len(chosen) or not seen_all)
+    left = len(matching) > len(chosen)
+    if left and not wanted.dry_run:
+        cursor = wanted.cursor  # what ran is not there any more, so the next look finds the others
+    return _answer(wanted, chosen, sent) | {"more": left or cursor is not None, "cursor": cursor}
 
 
-def _answer(wanted: Replay, chosen: list[str], sent: list[str], *, more: bool) -> dict[str, Any]:
+def _answer(wanted: Replay, chosen: list[str], sent: list[str]) -> dict[str, Any]:
     return {
         "dryRun": wanted.dry_run,
         "matched": len(chosen),
         "replayed": len(sent),
         "jobs": chosen if wanted.dry_run else sent,
-        "more": more,
     }
 
 
 async def _find(
     queue: Queue, wanted: Replay, organization_id: str | None
-) -> tuple[list[str], bool]:
-    """Ids of failed jobs that match, oldest first, among the newest 10,000; and whether those
-    were all."""
+) -> tuple[list[str], str | None]:
+    """Ids of failed jobs that match, oldest first, among the next 10,000; and where to look on,
+    None when all that failed in the time wanted have been looked at."""
     found: dict[str, None] = {}
-    for start in range(0, LOOKED_AT_MAX, HOP):
-        page = await queue.page(State.FAILED, start, start + HOP - 1)
-        found |= dict.fromkeys(job.id for job in page if _matches(job, wanted, organization_id))
-        too_old = bool(page) and (page[-1].finished_on or 0) < wanted.since
-        if len(page) < HOP or too_old:
-            return list(reversed(found)), True
-    return list(reversed(found)), False
+    cursor = wanted.cursor or ""
+    for _ in range(0, LOOKED_AT_MAX, HOP):
+        part = await queue.slice(State.FAILED, cursor, end=HOP - 1)
+        found |= dict.fromkeys(
+            job.id for job in part.jobs if _matches(job, wanted, organization_id)
+        )
+        too_old = bool(part.jobs) and (part.jobs[-1].finished_on or 0) < wanted.since
+        cursor = part.cursor
+        if not cursor or too_old:
+            return list(reversed(found)), None
+    return list(reversed(found)), cursor
 
 
 def _matches(job: JobView, wanted: Replay, organization_id: str | None) -> bool:

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 from aiohttp.typedefs import Handler
 from by_hand import Hand, clock_ms, clock_passes
 
+import gateway.replay
 from credentials.webhook_secrets import parse
 from gateway.app import create_app
 from gateway.principal import PRINCIPAL, Principal, Scope
@@ -325,6 +326,7 @@ async def test_replay_takes_what_matches_and_leaves_the_rest(
         "replayed": 0,
         "jobs": mine[:2],
         "more": True,
+        "cursor": None,
     }
     assert set((await states(redis)).values()) == {State.FAILED}
     assert deeds(raw, "cs:{webhooks}:audit") == []
@@ -346,6 +348,33 @@ async def test_replay_takes_what_matches_and_leaves_the_rest(
     ]
     assert found[0]["parameters"]["jobs"] == 2
     assert found[0]["parameters"]["since"] == middle
+
+
+async def test_replay_goes_on_until_the_whole_time_has_been_looked_at(
+    redis: Redis, tenant: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call looks at four jobs, two at a time; those that match lie deeper, among others."""
+    monkeypatch.setattr(gateway.replay, "LOOKED_AT_MAX", 4)
+    monkeypatch.setattr(gateway.replay, "HOP", 2)
+    mine = await failed(redis, "https://a.example/hook", ORG, 3)
+    between = await failed(redis, "https://b.example/hook", ORG, 3)
+    await failed(redis, "https://a.example/hook", OTHER, 3)
+    wanted = {"since": 0, "origin": "https://a.example", "limit": 1}
+    runs: list[str] = []
+    seen: list[str] = []
+    for found, dry in ((seen, True), (runs, False)):
+        body: dict[str, Any] = {**wanted, "dryRun": dry, "limit": 3 if dry else 1}
+        answer = await ask(tenant, "/webhooks/replay", "POST", json=body)
+        assert (answer["matched"], answer["more"]) == (0, True)
+        while answer["more"]:
+            body["cursor"] = answer["cursor"]
+            answer = await ask(tenant, "/webhooks/replay", "POST", json=body)
+            found.extend(answer["jobs"])
+        assert answer["cursor"] is None
+    assert sorted(seen) == sorted(runs) == sorted(mine)
+    lie = await states(redis)
+    assert {job for job, state in lie.items() if state is State.WAITING} == set(mine)
+    assert {lie[job] for job in between} == {State.FAILED}
 
 
 async def test_a_replayed_job_has_its_id_and_all_its_attempts(
@@ -389,6 +418,7 @@ async def test_until_bounds_and_the_platform_replays_for_everyone(
         {"since": 0, "limit": 1_001},
         {"since": 0, "origin": "a.example"},
         {"since": 0, "status": "failed"},
+        {"since": 0, "cursor": "further on"},
     ],
 )
 async def test_a_replay_that_does_not_fit_sends_nothing(
