@@ -1,5 +1,6 @@
 """Whatever is issued here verifies here, with the same issuer, subject and claims (A6)."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -142,7 +143,10 @@ async def test_several_subjects() -> None:
 
 
 NAMES = st.text(min_size=1, max_size=12).filter(
-    lambda name: not name.startswith("@") and name not in ("id", "type")
+    # JSON-LD has no words for a name with spaces: it is refused.
+    lambda name: (
+        not name.startswith("@") and name not in ("id", "type") and not re.search(r"\s", name)
+    )
 )
 PLAIN = (
     st.none()
