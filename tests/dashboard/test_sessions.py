@@ -1,5 +1,8 @@
 """Signing in, and what ends a session (AU-8, AU-10, AU-14)."""
 
+import re
+from pathlib import Path
+
 import orjson
 import pytest
 from aiohttp import ClientSession
@@ -7,6 +10,8 @@ from aiohttp import ClientSession
 from gateway.dashboard.login import _within
 from streams import Redis, access, audit, sessions
 from tests.dashboard.conftest import make_key, signed_in
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_without_credentials_nobody_is_asked(http: ClientSession) -> None:
@@ -132,3 +137,15 @@ def test_a_token_ends_the_session_when_it_expires() -> None:
 def test_nobody_is_sent_to_another_site(path: str) -> None:
     assert _within(path) == "/dashboard"
     assert _within("/dashboard/dead?queue=a") == "/dashboard/dead?queue=a"
+
+
+@pytest.mark.parametrize("module", ["sessions", "canaries", "dids", "minutes"])
+def test_the_shipped_acl_of_redis_allows_every_command(module: str) -> None:
+    """What these modules send themselves; scripts declare theirs."""
+    acl = (ROOT / "deploy" / "redis" / "users.acl").read_text()
+    (ours,) = [line for line in acl.splitlines() if line.startswith("user credstream ")]
+    allowed = {word[1:].partition("|")[0] for word in ours.split() if word.startswith("+")}
+    text = (ROOT / "streams" / f"{module}.py").read_text()
+    sent = {name.lower() for name in re.findall(r'\(\s*b?"([A-Z]{3,})"', text)}
+    assert sent
+    assert sent <= allowed
