@@ -30,6 +30,7 @@ class Coalescer:
         self._admission = admission or Admission()
         self._waiting: list[Waiting] = []
         self._calls: set[asyncio.Task[None]] = set()
+        self._is_gathering = False
         self._turns = 0
         """How many turns those who wait have waited for company."""
 
@@ -40,7 +41,7 @@ class Coalescer:
         future: asyncio.Future[Added] = loop.create_future()
         self._waiting.append((job, future))
         if len(self._waiting) == 1:
-            self._turns = 0
+            self._is_gathering, self._turns = True, 0
             loop.call_soon(self._gather)  # with whoever else comes in this turn
         return await future
 
@@ -50,6 +51,7 @@ class Coalescer:
         if more and 0 < len(self._waiting) < WORTH_A_CALL:
             asyncio.get_running_loop().call_soon(self._gather)
         else:
+            self._is_gathering = False
             self._leave()
 
     def _leave(self) -> None:
@@ -62,7 +64,8 @@ class Coalescer:
 
     def _back(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._leave()
+        if not self._is_gathering:
+            self._leave()
 
     async def _call(self, group: list[Waiting]) -> None:
         try:
