@@ -156,7 +156,7 @@ class Reading:
         tasks = {task for task in (self._task, self._nudge) if task is not None}
         while tasks:
             for task in tasks:
-                task.cancel()  # again, if need be: one that comes while connecting can get lost
+                task.cancel()  # again, if need be: `asyncio.wait_for` of Python 3.11 can lose one
             _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
     async def _run(self, watch: Watch) -> None:

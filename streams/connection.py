@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 
 from streams.errors import CredstreamError, Full, Refused, Unavailable
-from streams.link import Connect, Link, Lost
+from streams.link import Connect, Link, Lost, heeded
 from streams.scripts import BY_SHA, Command
 from streams.settings import RedisSettings, address
 from streams.tally import Tally
@@ -164,8 +164,7 @@ class Redis:
         async with self._topology:
             if self._cluster is None:
                 self._cluster = await self._discover()
-        node: ClusterNode | None = self._cluster.get_node_from_key(key)
-        if node is None:
+        if (node := self._cluster.get_node_from_key(key)) is None:
             await self._learn()
             raise Unavailable("no cluster node serves the slot of this queue")
         return node
@@ -178,9 +177,11 @@ class Redis:
             **kwargs,
         )
         try:
-            await cluster.initialize()
-        except (RedisError, OSError) as error:
+            await heeded(cluster.initialize())
+        except BaseException as error:
             await cluster.aclose()
+            if not isinstance(error, RedisError | OSError):
+                raise
             raise Unavailable(f"Redis Cluster cannot be reached: {error}") from error
         return cluster
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -25,11 +25,27 @@ from streams.wire import Wire
 LESSONS = 5
 """How often a script that was not found is taught before the caller is told to come back."""
 
+_T = TypeVar("_T")
 Connect = Callable[[], Awaitable[AbstractConnection]]
 
 
 class Lost(Unavailable):
     """The connection went away before the reply: the command may or may not have been done."""
+
+
+async def heeded(work: Awaitable[_T]) -> _T:
+    """What `work` answers, unless the task was cancelled meanwhile.
+
+    With a socket timeout, as on a cluster, redis-py sends through `asyncio.wait_for`. Until Python
+    3.12 that returns a result which is already there instead of letting a cancellation through;
+    whoever cancelled would then wait for a task that goes on for ever.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    answer = await work
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
 
 
 class Link:
@@ -104,10 +120,8 @@ class Link:
         connection = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                connection = await self._connect()
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("CLIENT", "ID", check_health=False)
-                self.client_id = int(await connection.read_response(timeout=math.inf))
+                connection = await heeded(self._connect())
+                self.client_id = await heeded(_first_answer(connection))
         except BaseException as error:
             if connection is not None:
                 await _drop(connection)
@@ -135,6 +149,12 @@ class Link:
         if wire:
             self._tally.errors["lost"] += 1
             wire.fail(Lost(f"Redis went away: {error}"))
+
+
+async def _first_answer(connection: AbstractConnection) -> int:
+    await connection.connect()  # type: ignore[no-untyped-call]
+    await connection.send_command("CLIENT", "ID", check_health=False)
+    return int(await connection.read_response(timeout=math.inf))
 
 
 async def _drop(connection: AbstractConnection) -> None:

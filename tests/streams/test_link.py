@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from processes import until
 from redis.asyncio.connection import UnixDomainSocketConnection
 from redis_servers import Server
 
+from streams import connect
 from streams.errors import Unavailable
 from streams.link import Link, Lost
 from streams.scripts import BY_SHA, SCRIPTS
@@ -199,3 +200,51 @@ async def test_a_closed_link_fails_who_waits_and_opens_again(link: Link, proxy: 
         await waiting
     held.release()
     assert await link.send((ECHO, b"b")) == [b"b"]
+
+
+async def test_a_cancellation_at_any_step_of_connecting_is_not_swallowed(
+    own_server: Server,
+) -> None:
+    """redis-py sends through `asyncio.wait_for` where a socket timeout is set (on a cluster it is),
+    and Python 3.11's returns a result that is already there instead of being cancelled."""
+
+    async def made() -> UnixDomainSocketConnection:
+        return UnixDomainSocketConnection(
+            path=str(own_server.socket), protocol=2, driver_info=None, socket_timeout=20
+        )
+
+    async def ask() -> None:
+        link = Link(made, 20)
+        try:
+            await link.send((ECHO, b"x"))
+        finally:
+            await link.close()
+
+    await cancelled_at_every_step(ask)
+
+
+# redis-py closes what it was discovering with only when it is not cancelled; the collector does.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_nor_is_one_while_a_cluster_is_discovered(redis_url: str) -> None:
+    async def ask() -> None:
+        redis = connect(redis_url)
+        try:
+            await (await redis.dedicated("cs:{q}:", 1)).send((b"PING",))
+        finally:
+            await redis.close()
+
+    await cancelled_at_every_step(ask)
+
+
+async def cancelled_at_every_step(ask: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Cancelled after one turn of the event loop, after two, ... until it is too late."""
+    for steps in range(2_000):
+        asking = asyncio.create_task(ask())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if not asking.cancel():
+            assert steps > 1
+            return
+        (answer,) = await asyncio.gather(asking, return_exceptions=True)
+        assert isinstance(answer, asyncio.CancelledError), f"step {steps}: {answer!r}"
+    pytest.fail("it never ended")
