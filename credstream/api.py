@@ -87,7 +87,7 @@ class Gateway:
     """One gateway. `async with Gateway(url) as gateway`; every call answers the envelope's data.
 
     `key`: an API key. Raises Unreachable, and a kind of Refused. What is safe to be sent again is,
-    up to `retries` times: what only reads, what sets a state, and submissions, which get an
+    up to `retries` times: what only reads, what sets a state, and every POST, which gets an
     Idempotency-Key for that.
     """
 
@@ -117,7 +117,7 @@ class Gateway:
     ) -> dict[str, Any]:
         """The whole envelope of the answer. `safe`: the call may be repeated."""
         headers = {}
-        if method == "POST" and path.endswith("/jobs"):
+        if method == "POST":
             headers["Idempotency-Key"] = secrets.token_hex(16)
             safe = True
         data = None if body is None else orjson.dumps(body)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from credstream import Client
-from credstream.api import Busy, Conflict, Forbidden, Invalid, NotThere, Stranger, Unreachable
+from credstream.api import Busy, Conflict, Forbidden, Invalid, NotThere, Stranger
 from gateway.settings import GatewaySettings
 from gateway.shapes import LimiterModel
 from schemas.job import JobOptions, State
@@ -172,11 +172,10 @@ async def test_two_submissions_have_two_keys() -> None:
     assert len({request.headers["Idempotency-Key"] for request in seen}) == 2
 
 
-async def test_a_retry_of_a_job_is_sent_once() -> None:
-    async with scripted(hang_up) as (client, seen):
-        with pytest.raises(Unreachable):
-            await client.retry("q", "1")
-    assert len(seen) == 1
+async def test_what_is_no_submission_is_sent_again_under_the_same_key() -> None:
+    async with scripted(hang_up, moved) as (client, seen):
+        assert await client.retry("q", "1") is State.WAITING
+    assert len({request.headers["Idempotency-Key"] for request in seen}) == 1
 
 
 async def test_it_gives_up() -> None:
