@@ -20,7 +20,7 @@ from yarl import URL
 from outbound.answers import Connector
 from outbound.errors import Blocked, OutboundError, TooLarge
 from outbound.faults import Lost, meaning, refused_by_proxy, unreachable
-from outbound.guard import Guard, OpenSocket, Trail, plain_socket, trail
+from outbound.guard import Guard, Judged, OpenSocket, Trail, plain_socket, trail
 from outbound.names import Bounded, Names, resolve_all
 from outbound.settings import OutboundSettings
 from outbound.urls import admitted
@@ -183,7 +183,7 @@ async def open_client(
     guard = Guard(settings, open_socket)
     guard.own_everywhere = frozenset(p for host, p in settings.never if host in _EVERYWHERE)
     connector = Connector(
-        resolver=names,
+        resolver=Judged(names, guard),
         use_dns_cache=False,
         force_close=True,
         limit=0,

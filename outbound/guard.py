@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiohttp.abc import AbstractResolver, ResolveResult
+
 from outbound.networks import Address, address_of, denied
 from outbound.settings import OutboundSettings
 
@@ -53,7 +55,7 @@ class Guard:
 
     def __init__(self, settings: OutboundSettings, open_socket: OpenSocket = plain_socket) -> None:
         self._allowances = settings.allow_nets
-        self._is_proxied = settings.proxy_url is not None
+        self.is_proxied = settings.proxy_url is not None
         self._open = open_socket
         self.own: frozenset[tuple[Address, int]] = frozenset()
         """The product's own addresses, as their names resolve now."""
@@ -64,7 +66,7 @@ class Guard:
         """A socket for `info`. Raises Refused; the reason goes to the operator's log."""
         host, port = info[4][0], info[4][1]
         # Through a proxy the only thing dialled is the proxy, which the operator named.
-        reason = None if self._is_proxied else self.refusal(host, port)
+        reason = None if self.is_proxied else self.refusal(host, port)
         if reason is not None:
             trail.get().refused.append(host)
             logger.warning("not dialled: %s port %s: %s", host, port, reason)
@@ -85,6 +87,27 @@ class Guard:
             return None
         network = denied(address)
         return None if network is None else f"{network} is not public"
+
+
+class Judged(AbstractResolver):
+    """What connections are made with. Of a name that has only addresses which are not dialled, one
+    is left: the connector would come back to all of them after each, and by the time it takes a
+    tenant could tell that the name exists (SS-7)."""
+
+    def __init__(self, inner: AbstractResolver, guard: Guard) -> None:
+        self._inner = inner
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """As the resolver inside. Raises OSError."""
+        found = await self._inner.resolve(host, port, family)
+        is_blocked = all(self._guard.refusal(place["host"], port) for place in found)
+        return found[:1] if is_blocked and not self._guard.is_proxied else found
+
+    async def close(self) -> None:
+        await self._inner.close()
 
 
 def _is_here(address: Address) -> bool:

@@ -1,5 +1,6 @@
 """Nothing that may not be dialled is dialled: literals, names, second answers, our own servers."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -231,6 +232,31 @@ async def test_blocked_and_unknown_names_take_the_same_way() -> None:
                 await client.get(f"https://{host}/", max_bytes=1)
     assert told.asked == ["blocked.test", "unknown.test"]
     assert dials.made == []
+
+
+async def test_how_long_it_takes_does_not_tell_a_blocked_name_from_an_unknown_one() -> None:
+    """Counted in turns of the event loop, which passes a thousand in the time of any timer: neither
+    waits for one, however many addresses are refused one after the other (SS-7)."""
+    names = {
+        "one.test": ["10.0.0.1"],
+        "both.test": ["10.0.0.1", "fd00::1", "169.254.169.254", "::1"],
+        "many.test": [f"10.0.{n // 256}.{n % 256}" for n in range(1_000)],
+    }
+    dials = Dials()
+    turns: dict[str, int] = {}
+    async with open_client(
+        OutboundSettings(own=()), names=Told(names), open_socket=dials
+    ) as client:
+        for host in (*names, "unknown.test"):
+            asking = asyncio.create_task(client.get(f"https://{host}/", max_bytes=1))
+            turns[host] = 0
+            while not asking.done():
+                await asyncio.sleep(0)
+                turns[host] += 1
+            with pytest.raises((Blocked, Unreachable)):
+                await asking
+    assert dials.made == []
+    assert max(turns.values()) - min(turns.values()) < 200, turns
 
 
 def test_openings_are_announced_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
