@@ -45,5 +45,5 @@ screenshots: $(READY) ## Take the pictures of the dashboard in docs/images
 	$(BIN)/python -m tests.dashboard.screenshots
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) .audit .node bench/bullmq/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .audit .node bench/bullmq/node_modules bench/fastify/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
