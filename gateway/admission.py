@@ -21,8 +21,9 @@ ACCEPTS_PER_TURN = 1
 LOOKS_PER_TURN = 8
 """GET, HEAD, OPTIONS: they look at something. A lane of their own, so that who wants to see what
 happens does not stand behind those who make it happen."""
-CHANGES_PER_TURN = 1
-"""Everything else is mostly submissions: a turn takes up one, or answers one."""
+CHANGES_PER_TURN = 4
+"""Everything else is mostly submissions. Taking up or answering one at a time would keep a turn
+shortest, but a fifth fewer would get through; eight at a time gain little more."""
 BACKLOG = 1_024
 FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
