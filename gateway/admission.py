@@ -61,8 +61,8 @@ class _Lane:
 class Admission:
     """Where requests wait for the turn that takes them up. Of one event loop."""
 
-    def __init__(self) -> None:
-        self._looks, self._changes = _Lane(LOOKS_PER_TURN), _Lane(CHANGES_PER_TURN)
+    def __init__(self, changes_per_turn: int = CHANGES_PER_TURN) -> None:
+        self._looks, self._changes = _Lane(LOOKS_PER_TURN), _Lane(changes_per_turn)
         self._counting = False
 
     def enters(self, begin: bytes, step: Step) -> bool:
