@@ -9,11 +9,15 @@ CURRENT: ContextVar[str | None] = ContextVar("traceparent", default=None)
 """The span of the run, as a W3C traceparent; None where nobody traces."""
 
 
+def came_with(job: Job) -> str | None:
+    """The W3C trace context that was stored with a job."""
+    if b'"traceparent":' not in job.body:
+        return None
+    there = job.opts.get("traceparent")
+    return there if isinstance(there, str) and is_traceparent(there) else None
+
+
 def traceparent_of(job: Job) -> str | None:
     """The W3C trace context for a request made by the run of a job: that of the run's own span,
     else the one the job came with; None when it came with none."""
-    here = CURRENT.get()
-    if here is not None or b'"traceparent":' not in job.body:
-        return here
-    there = job.opts.get("traceparent")
-    return there if isinstance(there, str) and is_traceparent(there) else None
+    return CURRENT.get() or came_with(job)

@@ -20,9 +20,8 @@ from consumers.events import (
     JobRetried,
     Started,
 )
-from consumers.tracing import CURRENT
+from consumers.tracing import CURRENT, came_with
 from consumers.worker import Worker
-from schemas.fields import is_traceparent
 from streams import Job
 
 SYSTEM = "credstream"
@@ -42,9 +41,8 @@ class JobSpans:
     def started(self, event: Started) -> None:
         """Called in the task that runs the handler, whose context this changes."""
         job = event.job
-        there = job.opts.get("traceparent")
-        known = isinstance(there, str) and is_traceparent(there)
-        parent = _PROPAGATOR.extract({"traceparent": there} if known else {}, Context())
+        known = came_with(job)
+        parent = _PROPAGATOR.extract({"traceparent": known} if known else {}, Context())
         attributes = self._attributes(job)
         now_ns = time.time_ns()
         if known:
