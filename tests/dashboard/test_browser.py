@@ -1,7 +1,6 @@
 """The dashboard in a browser: every page, every action; no barrier, no error, no foreign host."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from by_hand import Hand
@@ -11,24 +10,8 @@ from stage import die
 from schemas.job import State
 from schemas.spec import QueueSpec
 from streams import Queue, Redis
-from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.browser import Watched
 from tests.dashboard.conftest import make_key
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-async def seen(browser: Browser, address: str) -> AsyncIterator[Watched]:
-    """A page of its own; what it did wrong fails the test at its end."""
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    watched = Watched(await context.new_page(), address)
-    yield watched
-    await context.close()
-    assert watched.faults == []
 
 
 async def confirm(page: Page) -> str:
@@ -145,14 +128,20 @@ async def test_priority_and_why(seen: Watched, redis: Redis) -> None:
     assert job.opts["priority"] == 1
 
 
-async def test_a_canary_goes_on_with_the_page_closed(seen: Watched, redis: Redis) -> None:
-    page, hand = seen.page, Hand(redis, QueueSpec("webhooks"))
+async def canary_by_itself(seen: Watched, redis: Redis) -> Hand:
+    """Some of 40 dead letters run again, the rest is to follow by itself; who takes them."""
+    page = seen.page
     await die(redis, "webhooks", "Boom", "no {n}", 40)
     await seen.open("/dashboard/dead")
     await page.click(".cause-message a")
     await page.get_by_label("Go on by itself").check()
     await page.click("text=Redrive a canary")
     await confirm(page)
+    return Hand(redis, QueueSpec("webhooks"))
+
+
+async def test_a_canary_goes_on_with_the_page_closed(seen: Watched, redis: Redis) -> None:
+    page, hand = seen.page, await canary_by_itself(seen, redis)
     await expect(page.locator(".callout")).to_contain_text("the rest runs again by itself")
     await seen.picture("canary-by-itself")
     canary = page.url
@@ -167,13 +156,7 @@ async def test_a_canary_goes_on_with_the_page_closed(seen: Watched, redis: Redis
 
 
 async def test_a_canary_is_kept_from_going_on(seen: Watched, redis: Redis) -> None:
-    page, hand = seen.page, Hand(redis, QueueSpec("webhooks"))
-    await die(redis, "webhooks", "Boom", "no {n}", 40)
-    await seen.open("/dashboard/dead")
-    await page.click(".cause-message a")
-    await page.get_by_label("Go on by itself").check()
-    await page.click("text=Redrive a canary")
-    await confirm(page)
+    page, hand = seen.page, await canary_by_itself(seen, redis)
     await page.click("text=Do not go on by itself")
     await confirm(page)
     await expect(page.locator(".callout").nth(1)).to_contain_text("somebody has stopped that")

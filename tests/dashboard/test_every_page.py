@@ -1,10 +1,7 @@
 """What must hold on every page: no barrier, no error, nothing from elsewhere, no action for
 readers, and no effect of markup in whatever somebody else wrote."""
 
-import base64
 import re
-import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,12 @@ from gateway.dashboard import ROUTES
 from gateway.principal import Scope
 from gateway.routes import Route
 from streams import Redis
-from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.browser import Watched
 from tests.dashboard.conftest import make_key, signed_in
 from tests.dashboard.pages import NO_PAGE, ORG, every_page
 from tests.dashboard.test_pages import EVIL, PAGE_BYTES_MAX, POLICY
 
-
-@pytest.fixture(autouse=True)
-def ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("ring")
 
 
 def matches(route: Route, path: str) -> bool:

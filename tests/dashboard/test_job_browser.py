@@ -1,10 +1,8 @@
 """What the page of a job does beside the plain actions: verify a credential, replay a callback."""
 
 import base64
-from collections.abc import AsyncIterator
 
 import orjson
-import pytest
 from by_hand import Hand
 from playwright.async_api import Browser, expect
 from stage import spec_of
@@ -12,16 +10,10 @@ from stage import spec_of
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue, Redis
-from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.browser import Watched
 from tests.dashboard.conftest import make_key
 
 ORG = "acme-energy"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 def credential() -> str:

@@ -1,8 +1,6 @@
 """Workers, webhooks, mail, DIDs, credentials, audit, API keys: what pages show and actions do."""
 
-import base64
 import re
-import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,7 @@ EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(1)</script>"
 BYTES_MAX = 200_000
 
 
-@pytest.fixture(autouse=True)
-def ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("ring")
 
 
 async def seen(http: ClientSession, path: str, status: int = 200) -> str:

@@ -1,41 +1,15 @@
 """The pages beside the queues in a browser: every action with the keyboard and the mouse."""
 
-import base64
-import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import back_office as office
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from streams import Queue, Redis, access, mail
 from streams import destinations as store
-from tests.dashboard.browser import Watched, chromium
+from tests.dashboard.browser import Watched
 from tests.dashboard.test_office import ORG
 
-
-@pytest.fixture(autouse=True)
-def ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
-    monkeypatch.setenv("DATA_DIR", str(tmp_path))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-async def seen(browser: Browser, address: str) -> AsyncIterator[Watched]:
-    """A page of its own; what it did wrong fails the test at its end."""
-    context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    watched = Watched(await context.new_page(), address)
-    yield watched
-    await context.close()
-    assert watched.faults == []
+pytestmark = pytest.mark.usefixtures("ring")
 
 
 async def test_faults_stand_beside_the_fields(seen: Watched, redis: Redis) -> None:

@@ -1,8 +1,6 @@
 """DIDs that were hosted before organizations had lists of theirs."""
 
 import asyncio
-import base64
-import secrets
 
 import back_office as office
 import pytest
@@ -15,10 +13,7 @@ from streams import Redis, dids, keys
 ORG = office.ORG
 
 
-@pytest.fixture(autouse=True)
-def ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
+pytestmark = pytest.mark.usefixtures("ring")
 
 
 async def test_dids_older_than_their_list_come_into_it(redis: Redis) -> None:
