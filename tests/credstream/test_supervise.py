@@ -5,6 +5,7 @@ import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -83,12 +84,9 @@ async def test_settings_that_do_not_fit_are_not_tried_again() -> None:
 
 async def test_a_restart_that_fails_is_told_and_counted(tmp_path: Path) -> None:
     said = Said()
-    program = tmp_path / "program"
-    program.write_text("#!/bin/sh\nexit 1\n")
-    program.chmod(0o755)
+    starts = chain([shell("exit 1")], repeat(lambda: spawn(Command([str(tmp_path / "gone")]))))
     async with supervising(said) as supervisor:
-        await supervisor.start(Service("thing", lambda: spawn(Command([str(program)])), PATIENT))
-        program.unlink()
+        await supervisor.start(Service("thing", lambda: next(starts)(), PATIENT))
         with pytest.raises(ServiceError, match=r"could not be started again.*No such file.*Giving"):
             await supervisor.wait()
 
