@@ -84,7 +84,7 @@ async def test_settings_that_do_not_fit_are_not_tried_again() -> None:
 
 async def test_a_restart_that_fails_is_told_and_counted(tmp_path: Path) -> None:
     said = Said()
-    programs = chain(["/bin/false"], repeat(str(tmp_path / "gone")))
+    programs = chain(["false"], repeat(str(tmp_path / "gone")))
     async with supervising(said) as supervisor:
         await supervisor.start(Service("thing", lambda: spawn(Command([next(programs)])), PATIENT))
         with pytest.raises(ServiceError, match=r"could not be started again.*No such file.*Giving"):
