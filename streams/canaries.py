@@ -16,12 +16,16 @@ from schemas.job import State
 from streams import keys
 from streams.connection import Redis
 from streams.outcomes import states
-from streams.store import Store
+from streams.store import Store, change
 
 KEEP_MS = 24 * 3_600_000
 """How long a canary is remembered."""
 LEASE_MS = 60_000
-"""After that another gateway goes on with what one has begun."""
+"""After that another gateway goes on with what one has begun; counted anew with each note."""
+
+
+class LeaseLost(Exception):
+    """Another gateway decides about this canary by now: leave it alone."""
 
 
 class Outcome(StrEnum):
@@ -140,24 +144,31 @@ async def lease(redis: Redis, canary: Canary) -> str | None:
 
 
 async def release(redis: Redis, canary: Canary, token: str) -> None:
-    """Give it back, unless it is another's by now. Raises Unavailable."""
+    """Give it back, unless it is another's by now. May be repeated. Raises Unavailable."""
     at = keys.canary(canary.queue, canary.id)
-    if await redis.command("GET", at["lease"], key=at.prefix) == token.encode():
-        await redis.command("DEL", at["lease"], key=at.prefix)
+    await change(redis, at, "canary_release", token=token)
 
 
-async def begin(redis: Redis, canary: Canary) -> Canary:
-    """It goes on from here, or went on before: jobs must have died by then. Raises Unavailable."""
+async def begin(redis: Redis, canary: Canary, token: str) -> Canary:
+    """It goes on from here, or went on before: jobs must have died by then.
+
+    Raises LeaseLost, Unavailable."""
     if canary.until_ms is not None:
         return canary
     seconds, micros = await redis.command("TIME", key=keys.PROBE)
-    return await note(redis, replace(canary, until_ms=int(seconds) * 1_000 + int(micros) // 1_000))
+    until_ms = int(seconds) * 1_000 + int(micros) // 1_000
+    return await note(redis, replace(canary, until_ms=until_ms), token)
 
 
-async def note(redis: Redis, canary: Canary) -> Canary:
-    """Write down how far it is; what has ended is not looked at any more. Raises Unavailable."""
+async def note(redis: Redis, canary: Canary, token: str) -> Canary:
+    """Write down how far it is, and hold the lease on; what has ended is not looked at any more.
+
+    Raises LeaseLost, Unavailable."""
     at = keys.canary(canary.queue, canary.id)
-    await redis.command("SET", at["canary"], _packed(canary), "XX", "KEEPTTL", key=at.prefix)
+    said = _packed(canary)
+    reply = await change(redis, at, "canary_note", token=token, said=said, lease_ms=LEASE_MS)
+    if reply[0] == b"LOST":
+        raise LeaseLost(canary.id)
     if canary.outcome:
         await forget(redis, canary.queue, canary.id)
     return canary

@@ -23,6 +23,7 @@ from streams.audit import Deed
 from streams.bulk import DONE, Verb, act
 from streams.canaries import (
     Canary,
+    LeaseLost,
     Outcome,
     Progress,
     begin,
@@ -66,16 +67,22 @@ async def look(app: web.Application) -> None:
         if canary.until_ms is not None or now.verdict != "running":
             token = await lease(redis, canary)
             if token is not None:
-                try:
-                    await _decide(app, queue, canary_id, now)
-                finally:
-                    await release(redis, canary, token)
+                await _with_lease(app, canary, token, now)
 
 
-async def _decide(app: web.Application, queue: str, canary_id: str, now: Progress) -> None:
-    """With the lease: what becomes of it."""
+async def _with_lease(app: web.Application, canary: Canary, token: str, now: Progress) -> None:
+    try:
+        await _decide(app, canary, token, now)
+    except LeaseLost:
+        logger.warning("another gateway went on with canary %s meanwhile", canary.id)
+    finally:
+        await release(app[REDIS], canary, token)
+
+
+async def _decide(app: web.Application, seen: Canary, token: str, now: Progress) -> None:
+    """What becomes of it, as it is under the lease. Raises LeaseLost."""
     redis = app[REDIS]
-    canary = await find(redis, queue, canary_id)
+    canary = await find(redis, seen.queue, seen.id)
     if canary is None or canary.outcome:
         return
     outcome = Outcome.SENT
@@ -84,8 +91,8 @@ async def _decide(app: web.Application, queue: str, canary_id: str, now: Progres
     elif not await _may(app, canary):
         outcome = Outcome.REFUSED
     if outcome is Outcome.SENT:
-        canary = await _go_on(app, await begin(redis, canary))
-    await note(redis, replace(canary, outcome=outcome))
+        canary = await _go_on(app, await begin(redis, canary, token), token)
+    await note(redis, replace(canary, outcome=outcome), token)
 
 
 async def _may(app: web.Application, canary: Canary) -> bool:
@@ -98,8 +105,8 @@ async def _may(app: web.Application, canary: Canary) -> bool:
         return False
 
 
-async def _go_on(app: web.Application, canary: Canary) -> Canary:
-    """The rest of its cause runs again; it is written down part by part."""
+async def _go_on(app: web.Application, canary: Canary, token: str) -> Canary:
+    """The rest of its cause runs again; it is written down part by part. Raises LeaseLost."""
     try:
         listed = await app[DIRECTORY].find(canary.queue)
     except QueueNotFound:
@@ -108,7 +115,7 @@ async def _go_on(app: web.Application, canary: Canary) -> Canary:
     cause = await app[LIBRARY].cause(store, canary.fingerprint, canary.organization_id)
     ids = [] if cause is None else _died_by(cause, canary.until_ms or 0)
     async for part in send(store, ids, _deed(canary, len(ids))):
-        canary = await note(app[REDIS], replace(canary, sent=canary.sent + len(part)))
+        canary = await note(app[REDIS], replace(canary, sent=canary.sent + len(part)), token)
     return canary
 
 
@@ -140,7 +147,9 @@ async def hold(redis: Redis, canary: Canary) -> bool:
         known = await find(redis, canary.queue, canary.id)
         if known is None or known.outcome or known.until_ms is not None:
             return False
-        await note(redis, replace(known, outcome=Outcome.HELD))
+        await note(redis, replace(known, outcome=Outcome.HELD), token)
+    except LeaseLost:
+        return False
     finally:
         await release(redis, canary, token)
     return True

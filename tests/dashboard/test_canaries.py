@@ -1,10 +1,13 @@
 """Canaries that go on by themselves: when, when not, once, and whole across a crash."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiohttp import web
 from by_hand import Hand
+from redis.exceptions import ResponseError
+from script_faults import FAULT, assert_cannot_fail, attempt, restore, run, state
 from stage import die
 
 from gateway.app import create_app
@@ -12,8 +15,9 @@ from gateway.dashboard import redrive
 from gateway.dashboard.causes import Library
 from gateway.settings import GatewaySettings
 from schemas.spec import QueueSpec
-from streams import Queue, Redis, access, audit, canaries
+from streams import Queue, Redis, access, audit, canaries, keys
 from streams.canaries import Canary, Outcome
+from streams.scripts import RECORDS
 from tests.dashboard.conftest import make_key
 from tests.dashboard.test_causes import settle
 
@@ -122,6 +126,79 @@ async def test_another_gateway_ends_what_one_has_begun(
     await canaries.release(redis, canary, token)
     await redrive.look(app)
     assert await became(redis, canary) == (Outcome.SENT, 38, 5), "what died meanwhile stays"
+
+
+async def test_a_gateway_whose_lease_ran_out_changes_nothing(
+    redis: Redis, app: web.Application, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pause lasted longer than its lease; another one has ended it meanwhile."""
+    canary = await sent_first(redis)
+    await settle(redis, well=True)
+    real = redrive.act
+    lease = keys.canary(canary.queue, canary.id)["lease"]
+
+    async def pauses(*args: object, **more: object) -> list[str]:
+        monkeypatch.setattr(redrive, "act", real)
+        raw.delete(lease)
+        await redrive.look(app)
+        raw.set(lease, "a third one")
+        return await real(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(redrive, "act", pauses)
+    await redrive.look(app)
+    assert await became(redis, canary) == (Outcome.SENT, 38, 0)
+    assert await canaries.unended(redis) == []
+    assert raw.get(lease) == b"a third one"
+
+
+async def test_a_lease_is_given_back_by_its_holder_only(redis: Redis, raw: Any) -> None:
+    """In one step: between a look and a deletion it could run out and become another's."""
+    canary = Canary("0123456789abcdef", "orders", "print", [], "ann", 5)
+    lease = keys.canary(canary.queue, canary.id)["lease"]
+    token = await canaries.lease(redis, canary)
+    assert token is not None
+    raw.config_resetstat()
+    await canaries.release(redis, canary, token)
+    await canaries.release(redis, canary, token)
+    assert raw.info("commandstats")["cmdstat_evalsha"]["calls"] >= 2
+    assert not raw.exists(lease)
+    raw.set(lease, "another")
+    await canaries.release(redis, canary, token)
+    assert raw.get(lease) == b"another"
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "word"),
+    [
+        ("canary_release", {"token": b"mine"}, b"OK"),
+        ("canary_release", {"token": b"late"}, b"LOST"),
+        ("canary_note", {"token": b"mine", "said": b"{}", "lease_ms": 9_000}, b"OK"),
+        ("canary_note", {"token": b"late", "said": b"{}", "lease_ms": 9_000}, b"LOST"),
+        ("canary_note", {"token": b"mine", "said": b"", "lease_ms": 9_000}, b"MISSING"),
+    ],
+)
+def test_scripts_of_canaries_decide_before_they_write(
+    raw: Any, name: str, args: dict[str, Any], word: bytes
+) -> None:
+    """Each word, the same twice, and nothing half done whichever call fails or is refused."""
+    at = keys.canary("orders", "0123456789abcdef")
+    raw.set(at["lease"], "mine", px=5_000)
+    if word != b"MISSING":
+        raw.set(at["canary"], "before", px=50_000)
+    command = RECORDS[name].command(at, **args)
+    before = state(raw, at)  # type: ignore[arg-type]
+    trace = run(raw, command)
+    assert trace.reply[0] == word
+    assert_cannot_fail(trace)
+    assert attempt(raw, command)[0] == word, "sent again"
+    for stop_at in range(1, trace.first_write + 1):
+        restore(raw, at, before)  # type: ignore[arg-type]
+        with pytest.raises(ResponseError, match=FAULT):
+            run(raw, command, stop_at)
+        assert state(raw, at) == before  # type: ignore[arg-type]
+    raw.delete(at["lease"])
+    raw.hset(at["lease"], "a", "b")
+    assert isinstance(attempt(raw, command), ResponseError)
 
 
 async def test_a_canary_that_is_held_waits_for_somebody(redis: Redis, app: web.Application) -> None:
