@@ -96,22 +96,28 @@ def _told(request: web.Request, error: BaseException) -> bytes:
 async def _groups(request: web.Request, timeout_s: float) -> AsyncIterator[list[bytes]]:
     """The lines of the body that are not empty, as they come: some of those of one read, which
     aiohttp keeps small. Raises SlowBody, BodyTooBig."""
-    limit = request.app[SETTINGS].body_limit_bytes
     rest = b""
     while not request.content.at_eof():
-        *whole, rest = (rest + await _read(request, timeout_s)).split(b"\n")
-        if any(len(line) > limit for line in (*whole, rest)):
-            raise BodyTooBig(f"A line may be {limit} bytes long.")
-        lines = [line for line in whole if line.strip()]
+        lines, rest = await _lines(request, rest, timeout_s)
         for at in range(0, len(lines), TOGETHER):
             yield lines[at : at + TOGETHER]
     if rest.strip():
         yield [rest]
 
 
-async def _read(request: web.Request, timeout_s: float) -> bytes:
+async def _lines(request: web.Request, rest: bytes, timeout_s: float) -> tuple[list[bytes], bytes]:
+    """The next lines that are not empty, at least one before the end, and the beginning of another.
+    `rest` is the beginning of the first. One must come whole in time: a byte now and then, or an
+    empty line, does not keep the connection. Raises SlowBody, BodyTooBig."""
+    limit = request.app[SETTINGS].body_limit_bytes
+    lines: list[bytes] = []
     try:
         async with asyncio.timeout(timeout_s):
-            return await request.content.readany()
+            while not (lines or request.content.at_eof()):
+                *whole, rest = (rest + await request.content.readany()).split(b"\n")
+                if any(len(line) > limit for line in (*whole, rest)):
+                    raise BodyTooBig(f"A line may be {limit} bytes long.")
+                lines = [line for line in whole if line.strip()]
     except TimeoutError:
-        raise SlowBody(f"Nothing came for {timeout_s:g} seconds.") from None
+        raise SlowBody(f"No whole line came for {timeout_s:g} seconds.") from None
+    return lines, rest

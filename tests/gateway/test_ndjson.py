@@ -89,11 +89,17 @@ async def test_a_line_that_is_too_long_ends_it(
     assert (await queue.counts()).waiting == 1
 
 
-async def test_nothing_for_too_long_ends_it(serve: Serve, issuance: dict[str, Any]) -> None:
+@pytest.mark.parametrize("drip", [b"", b" ", b"\n"])
+async def test_no_line_for_too_long_ends_it(
+    serve: Serve, issuance: dict[str, Any], drip: bytes
+) -> None:
     async with serve(GatewaySettings(host="127.0.0.1", port=0, body_timeout_s=0.05)) as http:
 
         async def lines() -> AsyncIterator[bytes]:
             yield line(issuance)
+            while drip:
+                yield drip
+                await asyncio.sleep(0.005)
             await asyncio.Event().wait()
 
         async with http.post(JOBS, data=lines(), headers=LINES) as response:
