@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from consumers.processor import Resources
+from consumers.rotation import ring_for
 from credentials import did_key, keys
 from credentials.errors import CredentialError
-from credentials.keyring import Keyring, KeyringSettings, SealError, open_keyring
+from credentials.keyring import Keyring, SealError
 from credentials.keys import DEFAULT_KEY_TYPE, KeyType, PrivateKey
 from credentials.settings import CredentialSettings
 from streams import Redis, vault
@@ -81,6 +82,6 @@ class Custody:
 
 @asynccontextmanager
 async def open_custody(resources: Resources) -> AsyncIterator[Custody]:
-    """Custody for a processor. Raises KeyringError when this process has no ring."""
-    keyring = open_keyring(KeyringSettings(), resources.data_dir, production=resources.production)
-    yield Custody(resources.redis, keyring)
+    """Custody for a processor. Raises KeyringError when this process has no ring, or not all of
+    it."""
+    yield Custody(resources.redis, await ring_for(resources))

@@ -22,7 +22,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from consumers.processor import Resources
-from credentials.keyring import KeyringSettings, open_keyring
+from consumers.rotation import ring_for
 from credentials.webhook_secrets import WebhookSecrets, WebhookSecretSettings
 from schemas.origins import origin_of
 from schemas.spec import Limiter
@@ -174,8 +174,9 @@ def _message(to: Destination, reason: str, detail: str) -> str:
 
 @asynccontextmanager
 async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]:
-    """Destinations for a processor. Raises KeyringError when this process has no ring."""
-    keyring = open_keyring(KeyringSettings(), resources.data_dir, production=resources.production)
+    """Destinations for a processor. Raises KeyringError when this process has no ring, or not
+    all of it."""
+    keyring = await ring_for(resources)
     shelf = store.SecretShelf(resources.redis)
     signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
     yield Destinations(resources.redis, signing, DestinationSettings().rules())

@@ -5,25 +5,27 @@ may be interrupted anywhere and started again, may run beside workers and other 
 done when a walk finds nothing under another KEK.
 """
 
-import base64
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from re import Match
 from typing import Any, Final
 
-import orjson
-
+from consumers.processor import Resources
 from credentials.errors import CredentialError
-from credentials.keyring import Keyring, SealError
+from credentials.keyring import (
+    Keyring,
+    KeyringError,
+    KeyringSettings,
+    SealError,
+    open_keyring,
+)
 from streams import Redis, vault
+from streams.errors import CredstreamError
 
 WALKS: Final = 5
 """A second walk finds what came in during the first; more are for what keeps changing."""
 PROBLEMS: Final = 20
-LOOKED_AT: Final = 10_000
-"""Stored values that a check looks at, at most."""
-_JWE = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}")
 
 
 @dataclass(slots=True)
@@ -96,32 +98,39 @@ def _under_active(keyring: Keyring, text: str) -> tuple[str, int]:
     """The text with its seals renewed, and how many there are. Raises SealError."""
     count = 0
 
-    def renew(match: re.Match[str]) -> str:
+    def renew(match: Match[str]) -> str:
         nonlocal count
         count += 1
         return keyring.reseal(match[0]) or match[0]
 
-    renewed = _JWE.sub(renew, text)
+    renewed = vault.SEAL.sub(renew, text)
     if count == 0:
         raise SealError("key_unreadable", "What is stored there is no seal.")
     return renewed, count
 
 
 async def missing_keks(redis: Redis, keyring: Keyring) -> list[str]:
-    """Ids of KEKs that the first 10,000 stored values are sealed under and the ring lacks (I2).
-    Opens nothing. Raises Unavailable."""
-    found, seen = set[str](), 0
-    async for batch in vault.stored(redis):
-        found.update(_kek_of(jwe) for value in batch for jwe in _JWE.findall(value.text))
-        seen += len(batch)
-        if seen >= LOOKED_AT:
-            break
-    return sorted(found - keyring.names)
+    """Ids of KEKs that what is stored is sealed under and the ring lacks (I2). Opens nothing, looks
+    at 10,000 values at most. Raises Unavailable."""
+    return sorted(await vault.keks_in_use(redis) - keyring.names)
 
 
-def _kek_of(jwe: str) -> str:
-    header = jwe.partition(".")[0]
+async def ring_for(resources: Resources) -> Keyring:
+    """The ring of a process that is about to begin. Raises KeyringError when it has none, and when
+    it lacks a KEK that is in use, as far as a short look shows (I2)."""
+    settings = KeyringSettings()
+    ring = open_keyring(settings, resources.data_dir, production=resources.production)
+    if settings.keks_incomplete:
+        return ring
     try:
-        return str(orjson.loads(base64.urlsafe_b64decode(header + "=="))["kid"])[:64]
-    except (ValueError, KeyError, TypeError):
-        return "(unreadable)"
+        missing = await vault.keks_in_use(resources.redis, vault.BOOT_STEPS) - ring.names
+    except CredstreamError:
+        # Redis is away: a worker begins all the same, and its first job tells.
+        return ring
+    if missing:
+        raise KeyringError(
+            f"Keys in Redis are sealed under {', '.join(sorted(missing))}, which the ring has not. "
+            "Put them back into CREDSTREAM_KEKS, not in front; if they are lost for good, "
+            "CREDSTREAM_KEKS_INCOMPLETE=true starts without them."
+        )
+    return ring

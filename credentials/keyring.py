@@ -45,6 +45,8 @@ class KeyringSettings(BaseSettings):
 
     keks: SecretStr | None = None
     keks_file: Path | None = None
+    keks_incomplete: bool = False
+    """Begin although something stored is sealed under a KEK that the ring has not (I2)."""
 
 
 class Keyring:

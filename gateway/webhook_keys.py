@@ -4,6 +4,7 @@ The keys lie sealed. Opening and making them takes the ring of key-encryption ke
 have; a gateway that was not given one says so, and everything else of it works.
 """
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,9 +34,12 @@ from gateway.tenancy import deed, organization_of
 from schemas.fields import OrganizationId
 from schemas.job import Wire
 from schemas.origins import Origin
-from streams import Redis
+from streams import Redis, vault
 from streams import destinations as store
 from streams.destinations import Destination
+from streams.errors import CredstreamError
+
+logger = logging.getLogger(__name__)
 
 
 class RingSettings(BaseSettings):
@@ -55,6 +59,7 @@ class Desk:
         self.overlap_ms = WebhookSecretSettings().overlap_ms
         self._keks = KeyringSettings()
         self._place = RingSettings()
+        self._redis = redis
         self._opened: WebhookSecrets | None = None
 
     def open(self) -> WebhookSecrets:
@@ -72,13 +77,37 @@ class Desk:
             self._opened = WebhookSecrets(self.shelf, keyring, self.overlap_ms)
         return self._opened
 
+    async def check(self) -> None:
+        """Tell at the start, not when somebody asks, that the ring cannot be read or lacks a KEK
+        that is in use, as far as a short look shows (I2). Everything else of the gateway works."""
+        if self._keks.keks is None and self._keks.keks_file is None:
+            return
+        try:
+            ring = open_keyring(self._keks, None, production=True)
+            missing = await vault.keks_in_use(self._redis, vault.BOOT_STEPS) - ring.names
+        except KeyringError as error:
+            logger.warning("signing keys of webhooks cannot be opened here: %s", error)
+        except CredstreamError:
+            logger.info("Redis is away: whether the ring opens what is stored is not known")
+        else:
+            if missing:
+                logger.error(
+                    "keys in Redis are sealed under %s, which the ring has not",
+                    ", ".join(sorted(missing)),
+                )
+
 
 DESK = web.AppKey("webhook_keys", Desk)
 
 
 def install(app: web.Application) -> None:
     """Settings are read here, once."""
-    app[DESK] = Desk(app[REDIS])
+    app[DESK] = desk = Desk(app[REDIS])
+
+    async def check(_: web.Application) -> None:
+        await desk.check()
+
+    app.on_startup.append(check)
 
 
 class Whose(Wire):

@@ -6,8 +6,10 @@ the DID was deactivated and its keys were destroyed. A string under the same pre
 30 days which DID an origin (a job) made.
 """
 
+import base64
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
@@ -19,6 +21,12 @@ ORIGIN_MEMORY_S = 30 * 24 * 3600
 """Longer than a failed job is kept, so that also a revived one finds what it made."""
 SCAN_KEYS = 500
 """How many keys of Redis one step of a walk looks at."""
+LOOKED_AT = 10_000
+"""Stored values that a look for KEKs reads, at most."""
+BOOT_STEPS = 100
+"""Steps of the look that a process takes before it begins: 50,000 keys of Redis."""
+SEAL = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}")
+"""A compact JWE, wherever it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,26 @@ async def stored(redis: Redis) -> AsyncIterator[list[Stored]]:
                 yield [value for batch in found for value in batch]
                 if cursor == b"0":
                     break
+
+
+async def keks_in_use(redis: Redis, steps: int | None = None) -> set[str]:
+    """Ids of the KEKs that the first 10,000 stored values are sealed under (I2); `steps`: only of
+    what so many steps of the walk come upon. Opens nothing. Raises Unavailable."""
+    found, seen, taken = set[str](), 0, 0
+    async for batch in stored(redis):
+        found.update(_kek_of(seal) for value in batch for seal in SEAL.findall(value.text))
+        seen, taken = seen + len(batch), taken + 1
+        if seen >= LOOKED_AT or taken == steps:
+            break
+    return found
+
+
+def _kek_of(jwe: str) -> str:
+    header = jwe.partition(".")[0]
+    try:
+        return str(json.loads(base64.urlsafe_b64decode(header + "=="))["kid"])[:64]
+    except (ValueError, KeyError, TypeError):
+        return "(unreadable)"
 
 
 async def replace(redis: Redis, old: Stored, text: str) -> bool:

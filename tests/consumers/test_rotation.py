@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 import streams
-from consumers.custody import Custody
+from consumers.custody import Custody, open_custody
+from consumers.destinations import open_destinations
+from consumers.processor import Resources
 from consumers.rotation import Report, rotate
 from credentials import keys
 from credentials.errors import CredentialError
-from credentials.keyring import Keyring
+from credentials.keyring import Keyring, KeyringError
+from gateway.webhook_keys import Desk
 from streams import errors, vault
 
 
@@ -199,3 +202,45 @@ async def test_two_rotations_at_once(redis: streams.Redis, dids: list[str]) -> N
     assert all(report.complete for report in reports)
     for did in dids:
         assert await opens(redis, Keyring.parse(NEW), did)
+
+
+@pytest.mark.parametrize("opens_keys", [open_custody, open_destinations])
+async def test_a_worker_does_not_begin_without_a_kek_that_is_used(
+    redis: streams.Redis, dids: list[str], opens_keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ring that lost a key is found at the start, not by the first job that needs it (I2)."""
+    monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
+    resources = Resources(redis, production=True)
+    with pytest.raises(KeyringError, match=r"sealed under old, which the ring has not"):
+        await opens_keys(resources).__aenter__()
+    with monkeypatch.context() as forced:
+        forced.setenv("CREDSTREAM_KEKS_INCOMPLETE", "true")
+        async with opens_keys(resources):
+            pass
+    monkeypatch.setenv("CREDSTREAM_KEKS", f"{NEW},{OLD}")
+    async with opens_keys(resources):
+        pass
+
+
+async def test_a_worker_begins_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
+    redis = streams.connect("redis://127.0.0.1:1")
+    try:
+        async with open_custody(Resources(redis, production=True)):
+            pass
+    finally:
+        await redis.close()
+
+
+async def test_a_gateway_tells_of_a_kek_that_is_used_and_not_there(
+    redis: streams.Redis,
+    dids: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It begins: only the signing keys of webhooks need the ring."""
+    for ring, told in ((NEW, True), (f"{NEW},{OLD}", False)):
+        caplog.clear()
+        monkeypatch.setenv("CREDSTREAM_KEKS", ring)
+        await Desk(redis).check()
+        assert ("sealed under old, which the ring has not" in caplog.text) is told
