@@ -7,7 +7,8 @@ from credentials.datamodel import FIRST_CONTEXT, malformed, types_of
 from credentials.statements import Kind
 from credentials.verdict import Invalid
 
-_DATA_URL = re.compile(r"data:application/(v[cp])\+jwt,([A-Za-z0-9_.-]+)", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:([^,\s]*),(\S+)", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
 _TYPES: dict[Kind, tuple[str, str]] = {
     "credential": ("EnvelopedVerifiableCredential", "vc"),
     "presentation": ("EnvelopedVerifiablePresentation", "vp"),
@@ -17,8 +18,8 @@ _TYPES: dict[Kind, tuple[str, str]] = {
 def unwrap(envelope: Any, kind: Kind = "credential") -> str:
     """The token in an envelope of this kind.
 
-    Strings, unsecured credentials and envelopes around something else are refused: Invalid
-    MALFORMED_VALUE_ERROR. What the token is, it has to say itself.
+    Strings and unsecured credentials are refused: Invalid MALFORMED_VALUE_ERROR; envelopes around
+    something that is no JWT of this kind: TYPE_NOT_ACCEPTED. What a token is, it has to say itself.
     """
     type_name, prefix = _TYPES[kind]
     if not isinstance(envelope, dict):
@@ -31,8 +32,12 @@ def unwrap(envelope: Any, kind: Kind = "credential") -> str:
         raise malformed(f"Here must stand an object of type {type_name}, nothing else.")
     url = envelope.get("id")
     matched = _DATA_URL.fullmatch(url) if isinstance(url, str) else None
-    if matched is None or matched[1].lower() != prefix:
+    if matched is None:
         raise malformed(f"id of an {type_name} must be data:application/{prefix}+jwt,<token>.")
+    if matched[1].lower() != f"application/{prefix}+jwt":
+        raise not_accepted(f"In an {type_name} only application/{prefix}+jwt is accepted here.")
+    if _TOKEN.fullmatch(matched[2]) is None:
+        raise malformed(f"What is in the {type_name} is no token.")
     return matched[2]
 
 

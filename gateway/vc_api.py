@@ -100,8 +100,7 @@ async def verify_credential(request: web.Request) -> web.Response:
     """POST /credentials/verify: `{verifiableCredential, options?}` -> 200 `{verified, ...}`."""
     body, options = await _body(request)
     given = body.get("verifiableCredential")
-    token = _token(given, "verifiableCredential")
-    result = await _verify(request, options, {"vcJwt": token})
+    result = await _verify(request, options, {"vcJwt": _token(given, "verifiableCredential")})
     answer = _verification(result)
     if options.get("returnCredential") is True:
         answer["verifiableCredential"] = given
@@ -234,7 +233,7 @@ def _asked(options: Json) -> Json:
 
 
 def _token(given: Any, place: str) -> str:
-    """The JWT that was handed in, as it is or in its envelope."""
+    """What a job is to verify: the JWT that was handed in, as it is or out of its envelope."""
     if isinstance(given, str) and given:
         return given
     if not isinstance(given, dict):
@@ -244,6 +243,8 @@ def _token(given: Any, place: str) -> str:
     try:
         return unwrap(given, "presentation" if "Presentation" in place else "credential")
     except CredentialError as error:
+        if error.code == "TYPE_NOT_ACCEPTED":  # well-formed: that is a verdict, and the job's
+            return orjson.dumps(given).decode()
         raise BadRequest(str(error), [Fault(f"/{place}", str(error))]) from None
 
 
@@ -251,7 +252,7 @@ def _secured(credential: Json, token: str) -> Any:
     contexts = credential.get("@context")
     if isinstance(contexts, list) and contexts[:1] == [FIRST_CONTEXT["2.0"]]:
         return {
-            "@context": FIRST_CONTEXT["2.0"],
+            "@context": [FIRST_CONTEXT["2.0"]],
             "id": f"data:application/vc+jwt,{token}",
             "type": "EnvelopedVerifiableCredential",
         }
@@ -283,9 +284,8 @@ def _problem_type(code: str) -> str:
 
 
 def _answer(value: Json, status: int = 200) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
-    body = orjson.dumps(value)
-    return web.Response(status=status, body=body, headers=headers, content_type="application/json")
+    headers = {"Cache-Control": "no-store", "Content-Type": "application/json"}
+    return web.Response(status=status, body=orjson.dumps(value), headers=headers)
 
 
 def _bad(place: str, detail: str) -> BadRequest:

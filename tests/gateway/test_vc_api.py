@@ -95,7 +95,7 @@ async def issued(http: ClientSession, document: dict[str, Any]) -> Any:
 async def test_what_is_issued_is_verified(http: ClientSession, issuer: str, redis: Redis) -> None:
     envelope = await issued(http, credential(issuer))
     assert envelope | {"id": ""} == {
-        "@context": V2,
+        "@context": [V2],
         "id": "",
         "type": "EnvelopedVerifiableCredential",
     }
@@ -246,7 +246,7 @@ def _decoded(part: str) -> bytes:
         {"type": None},
         {"type": "VerifiableCredential"},
         {"id": "eyJ.eyJ.x"},
-        {"id": "data:application/vp+jwt,eyJ.eyJ.x"},
+        {"id": "data:application/vc+jwt,"},
         {"id": None},
         {"proof": {"type": "DataIntegrityProof"}},
     ],
@@ -279,6 +279,21 @@ async def test_a_token_that_is_none_is_verified_and_is_not_valid(
     status, answer = await post(http, "/credentials/verify", {"verifiableCredential": "eyJ"})
     assert (status, answer["verified"]) == (200, False)
     assert answer["problemDetails"][0]["type"].endswith("vc-data-model#PARSING_ERROR")
+
+
+@pytest.mark.parametrize("media_type", ["jwt", "vp+jwt", "vc+cose", "dc+sd-jwt;base64"])
+async def test_an_envelope_of_another_kind_gets_a_verdict(
+    http: ClientSession, workers: None, media_type: str
+) -> None:
+    """It is an envelope as the data model has it; only what is inside is nothing for this place."""
+    envelope = {
+        "@context": [V2],
+        "id": f"data:application/{media_type},eyJ.eyJ.x",
+        "type": "EnvelopedVerifiableCredential",
+    }
+    status, answer = await post(http, "/credentials/verify", {"verifiableCredential": envelope})
+    assert (status, answer["verified"]) == (200, False)
+    assert answer["problemDetails"][0]["title"] == "TYPE_NOT_ACCEPTED"
 
 
 async def test_a_presentation_that_is_not_secured_is_its_credentials(
