@@ -41,6 +41,11 @@ class Refused(Exception):
         return str(self.problem.get("code", ""))
 
     @property
+    def title(self) -> str:
+        """What kind of refusal it is, for people."""
+        return str(self.problem.get("title", ""))
+
+    @property
     def faults(self) -> list[Mapping[str, str]]:
         """What is wrong where: `{pointer, detail}`."""
         return list(self.problem.get("errors") or ())
@@ -92,7 +97,7 @@ class Gateway:
     """
 
     def __init__(self, url: str, *, key: str | None = None, retries: int = 2) -> None:
-        self.url = url.rstrip("/")
+        self.url = url
         self._retries = retries
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
@@ -107,7 +112,7 @@ class Gateway:
     async def is_ready(self) -> bool:
         """Whether the gateway is there and can store jobs."""
         try:
-            async with self._session.get(f"{self.url}/readyz") as response:
+            async with self._session.get(f"{self.url.rstrip('/')}/readyz") as response:
                 return response.status == 200
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
@@ -140,8 +145,8 @@ class Gateway:
     async def _send(
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
     ) -> dict[str, Any]:
+        url = self._address(path)
         try:
-            url = URL(self.url + path, encoded=True)
             async with self._session.request(method, url, data=data, headers=headers) as response:
                 answer = _parse(await response.read())
                 if response.ok and "data" in answer:
@@ -152,10 +157,6 @@ class Gateway:
                     f"{self.url} answered with status {response.status}, but not as a Credstream "
                     "gateway does. Check the address (--url or CREDSTREAM_URL)."
                 )
-        except (aiohttp.InvalidURL, ValueError) as error:
-            raise Stranger(
-                f"{self.url} is not an http:// or https:// address (--url or CREDSTREAM_URL)."
-            ) from error
         except TimeoutError as error:
             raise Unreachable(f"The gateway at {self.url} did not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -163,6 +164,19 @@ class Gateway:
                 f"There is no gateway at {self.url} ({error}). Start one with `credstream up`, or "
                 "give its address with --url or CREDSTREAM_URL."
             ) from error
+
+    def _address(self, path: str) -> URL:
+        """Raises Stranger."""
+        try:
+            url = URL(self.url.rstrip("/") + path, encoded=True)
+            is_one = url.scheme in {"http", "https"} and bool(url.host) and url.port is not None
+        except ValueError:
+            is_one = False
+        if not is_one:
+            raise Stranger(
+                f"{self.url} is not an http:// or https:// address (--url or CREDSTREAM_URL)."
+            )
+        return url
 
 
 def _may_pass(error: Exception) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 1
 EXIT_UNREACHABLE = 3
+UNAUTHORIZED = 401
 
 
 class Told(click.ClickException):
@@ -51,12 +52,13 @@ def tell(error: Exception) -> Told:
         case Unreachable():
             return NobodyThere(str(error))
         case Unavailable():
+            why = str(error).rstrip(".")
             return NobodyThere(
-                f"Redis is not available: {error}. Check REDIS_URL (or REDIS_HOST, REDIS_PORT and "
+                f"Redis is not available: {why}. Check REDIS_URL (or REDIS_HOST, REDIS_PORT and "
                 "REDIS_PASSWORD)."
             )
         case Refused() | DataDirError() | EmbeddedError() | ServiceError() | CredstreamError():
-            return Told(str(error))
+            return Told(_refusal(error))
         case ValidationError():
             return WrongUsage(_invalid(error))
         case SettingsError():
@@ -70,6 +72,19 @@ def tell(error: Exception) -> Told:
                 f"Something unexpected happened: {type(error).__name__}: {error}\n"
                 "This is a defect of Credstream. `credstream --debug ...` shows where it is."
             )
+
+
+def _refusal(error: Exception) -> str:
+    from credstream.api import Refused
+
+    if (
+        isinstance(error, Refused) and error.status == UNAUTHORIZED
+    ):  # the words of the gateway are for who writes requests
+        return (
+            f"{error.title}. Give an API key in CREDSTREAM_KEY or with --key; `credstream keys "
+            "create` makes one."
+        )
+    return str(error)
 
 
 def _invalid(error: "ValidationError") -> str:

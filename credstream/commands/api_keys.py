@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+ID_SHOWN_CHARS = 20
+"""Of what is no id, and may be most of a key."""
 T = TypeVar("T")
 
 
@@ -121,7 +123,13 @@ def list_keys(as_json: bool, **place: Any) -> None:
 @click.argument("key_id")
 @where
 def revoke(key_id: str, **place: Any) -> None:
-    """KEY_ID opens nothing any more, everywhere within 5 seconds. May be repeated."""
+    """KEY_ID opens nothing any more, everywhere within 5 seconds. May be repeated.
+
+    A whole key will do as well, for one that was found where it should not be.
+    """
+    from streams.access import key_id_of
+
+    key_id = key_id_of(key_id) or key_id
 
     async def end(redis: "Redis") -> bool:
         from streams import access
@@ -135,7 +143,9 @@ def revoke(key_id: str, **place: Any) -> None:
         return await access.revoke(redis, key_id, deed.encode())
 
     if not _with_redis(end, **place):
-        raise Told(f"There is no API key {key_id}; credstream keys list shows them all.")
+        raise Told(
+            f"There is no API key {key_id[:ID_SHOWN_CHARS]}; credstream keys list shows them all."
+        )
     say(f"{key_id} is revoked.")
 
 

@@ -2,24 +2,57 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
 
 from credstream.sentences import EXIT_REFUSED
 
+if TYPE_CHECKING:
+    from credstream.client import Client
+
 DEFAULT_URL = "http://localhost:3000"
 
-url_option = click.option(
-    "--url",
-    envvar="CREDSTREAM_URL",
-    default=DEFAULT_URL,
-    show_default=True,
-    show_envvar=True,
-    help="Address of the gateway.",
-)
+
+class ApiKey(click.ParamType[str]):
+    """An API key or a token: written out, or `@file`, which other users of a machine cannot see."""
+
+    name = "KEY|@file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The key; click's BadParameter says what is wrong, without it."""
+        try:
+            text = Path(value[1:]).read_text() if value.startswith("@") else value
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            self.fail(f"{value[1:]} cannot be read: {why}.", param, ctx)
+        key = text.strip()
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
+            self.fail("an API key is one word.", param, ctx)
+        return key
+
+
+def where(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which gateway is meant, and who asks it: what a `Client` is made of."""
+    url = click.option(
+        "--url",
+        envvar="CREDSTREAM_URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        show_envvar=True,
+        help="Address of the gateway.",
+    )
+    key = click.option(
+        "--key",
+        type=ApiKey(),
+        envvar="CREDSTREAM_KEY",
+        show_envvar=True,
+        help="API key for a gateway that asks for one.",
+    )
+    return url(key(command))
 
 
 class JsonData(click.ParamType[dict[str, Any]]):
@@ -85,35 +118,35 @@ class JobOption(click.ParamType[tuple[str, Any]]):
     help="A job option, such as priority=1, delay=5000 or attempts=5. May be repeated.",
 )
 @click.option("--wait", is_flag=True, help="Wait until the job has ended and print it then.")
-@url_option
+@where
 def submit(
     queue: str,
     name: str | None,
     data: dict[str, Any],
     options: tuple[tuple[str, Any], ...],
     wait: bool,
-    url: str,
+    **gateway: Any,
 ) -> None:
     """Submit a job to QUEUE and print what the gateway answers, as JSON.
 
     Exit codes: 0 accepted (with --wait: completed), 1 refused (with --wait: or failed), 2 wrong
     usage, 3 no gateway there.
     """
+    from credstream.client import Client
+
     job: dict[str, Any] = {"data": data}
     if name is not None:
         job["name"] = name
     if options:
         job["options"] = dict(options)
-    answer = asyncio.run(_submit(url, queue, job, wait=wait))
+    answer = asyncio.run(_submit(Client(**gateway), queue, job, wait=wait))
     click.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
     if wait and answer["state"] == "failed":
         sys.exit(EXIT_REFUSED)
 
 
-async def _submit(url: str, queue: str, job: dict[str, Any], *, wait: bool) -> Any:
-    from credstream.client import Client
-
-    async with Client(url) as client:
+async def _submit(gateway: "Client", queue: str, job: dict[str, Any], *, wait: bool) -> Any:
+    async with gateway as client:
         added = await client.submit_as_is(queue, job)
         told = await client.wait_for_end(queue, added.id) if wait else added
     return told.model_dump(by_alias=True, mode="json")
@@ -121,10 +154,12 @@ async def _submit(url: str, queue: str, job: dict[str, Any], *, wait: bool) -> A
 
 @click.command()
 @click.option("as_json", "--json", is_flag=True, help="Print JSON instead of a table.")
-@url_option
-def stats(as_json: bool, url: str) -> None:
+@where
+def stats(as_json: bool, **gateway: Any) -> None:
     """Print how many jobs lie where, for every queue."""
-    queues = asyncio.run(_stats(url))
+    from credstream.client import Client
+
+    queues = asyncio.run(_stats(Client(**gateway)))
     if as_json:
         click.echo(orjson.dumps(queues, option=orjson.OPT_INDENT_2))
         return
@@ -135,8 +170,6 @@ def stats(as_json: bool, url: str) -> None:
     Console(emoji=False).print(stats_table(queues))
 
 
-async def _stats(url: str) -> Any:
-    from credstream.client import Client
-
-    async with Client(url) as client:
+async def _stats(gateway: "Client") -> Any:
+    async with gateway as client:
         return [row.model_dump(by_alias=True) for row in await client.stats()]

@@ -87,8 +87,9 @@ def test_in_production_a_key_says_so(redis_url: str) -> None:
 def test_a_revoked_key(redis_url: str) -> None:
     text = keys(redis_url, "create", "--name", "app", "--role", "viewer").stdout.strip()
     key_id = str(access.key_id_of(text))
-    for _ in range(2):
-        assert keys(redis_url, "revoke", key_id).exit_code == 0
+    for word in (text, key_id):
+        said = keys(redis_url, "revoke", word)
+        assert (said.exit_code, text in said.output) == (0, False)
     with pytest.raises(Exception, match="not valid"):
         opens(redis_url, text)
     listed = keys(redis_url, "list")
@@ -125,9 +126,12 @@ def test_words_that_do_not_fit(redis_url: str, words: tuple[str, ...], said: str
 
 
 def test_a_key_that_is_not_there(redis_url: str) -> None:
-    result = keys(redis_url, "revoke", "nothing")
-    assert result.exit_code == 1
-    assert "credstream keys list" in result.output
+    most_of_a_key = "cs_live_" + 30 * "x"
+    for word in ("nothing", most_of_a_key):
+        result = keys(redis_url, "revoke", word)
+        assert result.exit_code == 1
+        assert "credstream keys list" in result.output
+        assert most_of_a_key not in result.output
 
 
 def test_no_redis_there(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
+from click.testing import CliRunner
 
 from credstream import Client
 from credstream.api import Busy, Conflict, Forbidden, Invalid, NotThere, Stranger
+from credstream.cli import main
 from gateway.settings import GatewaySettings
 from gateway.shapes import LimiterModel
 from schemas.job import JobOptions, State
@@ -112,6 +115,33 @@ async def test_a_key(serve: Serve, redis: Redis) -> None:
                 await stranger.stats()
 
 
+async def test_the_command_line_takes_a_key(serve: Serve, redis: Redis, tmp_path: Path) -> None:
+    text = await key(redis, ["read"])
+    file = tmp_path / "key"
+    file.write_text(f"{text}\n")
+    async with serve(GatewaySettings(host="127.0.0.1", port=0)) as http:
+        url = str(http._base_url)
+
+        async def call(*words: str, **env: str) -> tuple[int, str]:
+            invoke, given = CliRunner().invoke, {"CREDSTREAM_URL": url, **env}
+            result = await asyncio.to_thread(invoke, main, words, env=given)
+            assert text not in result.output
+            return result.exit_code, result.output
+
+        assert (await call("stats", CREDSTREAM_KEY=text))[0] == 0
+        assert (await call("stats", "--key", f"@{file}"))[0] == 0
+        code, told = await call("submit", QUEUE, "--key", text)
+        assert (code, "scope submit" in told) == (1, True), told
+        code, told = await call("stats")
+        assert (code, "CREDSTREAM_KEY" in told) == (1, True), told
+        code, told = await call("stats", "--key", f"{text}x")
+        assert (code, "CREDSTREAM_KEY" in told) == (1, True), told
+        code, told = await call("stats", "--key", "@/nowhere")
+        assert (code, "/nowhere cannot be read" in told) == (2, True), told
+        code, told = await call("stats", "--key", "two words")
+        assert (code, "one word" in told) == (2, True), told
+
+
 # against a server that does what the test says
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -203,9 +233,10 @@ async def test_somebody_else_answers() -> None:
         with pytest.raises(Stranger, match="not as a Credstream"):
             await client.stats()
     assert len(seen) == 1
-    async with Client("nonsense") as client:
-        with pytest.raises(Stranger):
-            await client.stats()
+    for address in ("nonsense", "http://", "ftp://localhost", "http://localhost:99999"):
+        async with Client(address) as client:
+            with pytest.raises(Stranger, match=f"^{address} is no"):
+                await client.stats()
 
 
 async def test_move_answers_the_state() -> None:
