@@ -1,5 +1,6 @@
 """Pointers (RFC 6901) to what is wrong in a submitted document."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ PLAIN_WORDS = {
     "bool_type": "must be true or false",
 }
 """Instead of pydantic's words where those speak of Python to somebody who wrote JSON."""
+_MEMBER = re.compile(r"<\w+(?:\.\w+)+: ('[^']*')>")
+"""A member of an enumeration as Python writes it; the text on the wire is the group."""
 Path = Sequence[str | int]
 
 
@@ -70,7 +73,7 @@ def _has(document: Any, part: str | int) -> bool:
 
 def _words(kind: str, message: str) -> str:
     plain = PLAIN_WORDS.get(kind) or message.removeprefix("Value error, ")
-    return plain[:DETAIL_MAX_CHARS]
+    return _MEMBER.sub(r"\1", plain)[:DETAIL_MAX_CHARS]
 
 
 def _distinct(faults: Iterable[Fault]) -> list[Fault]:

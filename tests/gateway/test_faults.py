@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway import faults
-from gateway.shapes import Submission
+from gateway.shapes import CleanRequest, Submission
 
 
 def found(document: Any) -> set[str]:
@@ -49,3 +49,10 @@ def test_details_speak_of_json_and_never_repeat_the_value() -> None:
     details = [fault.detail for fault in faults.of_model(caught.value, document)]
     assert "must be an object" in details
     assert not any("hunter2" in detail or "Submission" in detail for detail in details)
+
+
+def test_a_choice_is_told_in_the_words_of_the_wire() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CleanRequest.model_validate({"status": "waiting"})
+    (fault,) = faults.of_model(caught.value, {"status": "waiting"})
+    assert fault.detail == "Input should be 'completed' or 'failed'"
