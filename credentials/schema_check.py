@@ -7,13 +7,13 @@ permission: the credential is then not valid.
 import asyncio
 import base64
 import hashlib
-import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from credentials.authentic import Reader
-from credentials.datamodel import Json, entries, malformed, types_of
+from credentials.datamodel import Json, entries, types_of
+from credentials.references import digests_of, schema_entries
 from credentials.retrieval import NotRetrieved, Retrieve
 from credentials.schema_validation import validate
 from credentials.statements import Statement
@@ -21,9 +21,6 @@ from credentials.strict_json import NotJson, load_object
 from credentials.verdict import CouldNotTell, Invalid
 
 MAX_SCHEMA_BYTES = 128 * 1024
-MAX_SCHEMAS = 8
-"""Most schemas of one credential."""
-
 CACHE_S = 300.0
 CACHE_SCHEMAS = 64
 
@@ -31,7 +28,6 @@ MEDIA_TYPES = {
     "JsonSchema": "application/schema+json, application/json;q=0.9",
     "JsonSchemaCredential": "application/vc+jwt, application/jwt;q=0.9",
 }
-_SRI = re.compile(r"(sha256|sha384|sha512)-([A-Za-z0-9+/]+=*)")
 
 Check = Callable[[Statement], Awaitable[None]]
 
@@ -55,16 +51,10 @@ class SchemaCheck:
         SCHEMA_MALFORMED, SCHEMA_INDETERMINATE, MALFORMED_VALUE_ERROR; CouldNotTell
         SCHEMA_RETRIEVAL_ERROR.
         """
-        named = entries(statement.document, "credentialSchema")
-        if len(named) > MAX_SCHEMAS:
-            raise malformed(f"A credential may have at most {MAX_SCHEMAS} schemas.")
-        for entry in named:
-            types = types_of(entry)
-            for kind, media_type in MEDIA_TYPES.items():
-                if kind in types:
-                    body = await self._body(entry, media_type)
-                    schema = await self._schema(kind, body)
-                    await asyncio.to_thread(validate, schema, statement.document)
+        for kind, entry in schema_entries(statement.document):
+            body = await self._body(entry, MEDIA_TYPES[kind])
+            schema = await self._schema(kind, body)
+            await asyncio.to_thread(validate, schema, statement.document)
 
     async def _schema(self, kind: str, body: bytes) -> Json:
         if kind == "JsonSchema":
@@ -122,12 +112,10 @@ def _check_digest(entry: Json, body: bytes) -> None:
         raise Invalid(
             "SCHEMA_INDETERMINATE", "digestMultibase of a schema is not supported; use digestSRI."
         )
-    if "digestSRI" not in entry:
+    digests = digests_of(entry)
+    if not digests:
         return
-    digests = _SRI.findall(str(entry["digestSRI"]))
-    strongest = max((name for name, _ in digests), default="")
-    if not strongest:
-        raise malformed("digestSRI of a schema must be sha256-, sha384- or sha512- and base64.")
+    strongest = max(name for name, _ in digests)
     actual = base64.b64encode(hashlib.new(strongest, body).digest()).decode()
     if (strongest, actual) not in digests:
         raise _unverified("it is not what its digestSRI says")

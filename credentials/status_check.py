@@ -12,8 +12,9 @@ from typing import Any
 
 from credentials import bitstring
 from credentials.authentic import Reader
-from credentials.datamodel import Json, entries, is_url, malformed, types_of
+from credentials.datamodel import Json, entries, malformed, types_of
 from credentials.moments import date_time
+from credentials.references import StatusEntry, status_entries
 from credentials.retrieval import NotRetrieved, Retrieve
 from credentials.settings import ListIssuers
 from credentials.statements import Statement
@@ -22,19 +23,12 @@ from credentials.verdict import CouldNotTell, Invalid
 MAX_LIST_CHARS = 4 * 1024 * 1024
 """Longest status list credential read, as a token."""
 
-MAX_ENTRIES = 16
-"""Most entries of one credential: each may cost a fetch."""
-
 CACHE_BYTES = 64 * 1024 * 1024
 DEFAULT_TTL_S = 300.0
 """How long a list is believed that does not say (`ttl`), and the longest it is believed (I7)."""
 
 MEDIA_TYPES = "application/vc+jwt, application/jwt;q=0.9, text/plain;q=0.5"
-ENTRY, LIST, LIST_CREDENTIAL = (
-    "BitstringStatusListEntry",
-    "BitstringStatusList",
-    "BitstringStatusListCredential",
-)
+LIST, LIST_CREDENTIAL = "BitstringStatusList", "BitstringStatusListCredential"
 _SET = {
     "revocation": ("STATUS_REVOKED", "The issuer has revoked this credential."),
     "suspension": ("STATUS_SUSPENDED", "The issuer has suspended this credential."),
@@ -52,17 +46,6 @@ class StatusList:
     purposes: frozenset[str]
     bits: bytes
     until_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One BitstringStatusListEntry, well formed."""
-
-    purpose: str
-    index: int
-    size: int
-    """Bits per credential."""
-    url: str
 
 
 @dataclass(slots=True)
@@ -86,7 +69,7 @@ class StatusCheck:
         STATUS_VERIFICATION_ERROR, STATUS_LIST_LENGTH_ERROR, RANGE_ERROR, MALFORMED_VALUE_ERROR;
         CouldNotTell STATUS_RETRIEVAL_ERROR.
         """
-        for entry in entries_of(statement.document):
+        for entry in status_entries(statement.document):
             found = await self._list(entry.url)
             if self.list_issuers == "same" and found.issuer != statement.signer:
                 raise _unverified("it is not by the issuer of the credential")
@@ -159,15 +142,7 @@ class StatusCheck:
         return until_s
 
 
-def entries_of(credential: Json) -> list[Entry]:
-    """The Bitstring entries of a credential, in their order. Raises Invalid."""
-    found = [entry for entry in entries(credential, "credentialStatus") if ENTRY in types_of(entry)]
-    if len(found) > MAX_ENTRIES:
-        raise malformed(f"A credential may have at most {MAX_ENTRIES} status entries.")
-    return [_entry(entry) for entry in found]
-
-
-def is_set(bits: bytes, entry: Entry) -> bool:
+def is_set(bits: bytes, entry: StatusEntry) -> bool:
     """Whether any bit of the entry is set. Raises STATUS_LIST_LENGTH_ERROR, RANGE_ERROR."""
     if len(bits) * 8 // entry.size < bitstring.MIN_BITS:
         raise Invalid(
@@ -180,25 +155,10 @@ def is_set(bits: bytes, entry: Entry) -> bool:
     return any(bitstring.bit(bits, first + offset) for offset in range(entry.size))
 
 
-def _entry(entry: Json) -> Entry:
-    purpose, url, size = (
-        entry.get("statusPurpose"), entry.get("statusListCredential"), entry.get("statusSize", 1)
-    )  # fmt: skip
-    if not isinstance(purpose, str) or not purpose:
-        raise malformed("statusPurpose of a status entry must be a string.")
-    if not is_url(url):
-        raise malformed("statusListCredential must be the URL of a status list.")
-    if entry.get("id") == url:
-        raise malformed("id of a status entry must not be the URL of its list.")
-    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 64:
-        raise malformed("statusSize must be a whole number from 1 to 64.")
-    return Entry(purpose, bitstring.index(entry.get("statusListIndex")), size, str(url))
-
-
 def _subject(document: Json) -> Json:
     if LIST_CREDENTIAL not in types_of(document):
         raise _unverified(f"its type does not include {LIST_CREDENTIAL}")
-    if entries_of(document):
+    if status_entries(document):
         raise _unverified("it has a status of its own")
     subjects = entries(document, "credentialSubject")
     if len(subjects) != 1 or LIST not in types_of(subjects[0]):

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from credentials import references
 from credentials.contexts import V1, V2
 from credentials.datamodel import check_credential, issuer_of
 from credentials.errors import CredentialError
@@ -162,7 +163,7 @@ def one_or_many(items: list[Json]) -> Json | list[Json]:
 
 
 def _check(document: Json, model: DataModel, issued: datetime, *, ends_later: bool) -> None:
-    """What holds for any credential, and what an issuer must not write."""
+    """What holds for any credential, and what an issuer must not write (A6: verifiers take it)."""
     taken = next((name for name in _CLAIMS if name in document), None)
     if taken is not None:
         raise CredentialError(
@@ -182,7 +183,8 @@ def _check(document: Json, model: DataModel, issued: datetime, *, ends_later: bo
         )
     try:
         check_credential(document, model)
-    except Invalid as error:
+        references.check(document)
+    except CredentialError as error:
         raise CredentialError("credential_invalid", str(error)) from None
 
 

@@ -24,6 +24,12 @@ ISSUER = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 ISSUED = vc.moment(1_735_689_600_999)
 ISSUED_S = 1_735_689_600
 IDENTIFIER = "urn:uuid:6c3a7a4e-2f4d-5d53-8a6f-0a6e6c1f7d11"
+STATUS = {
+    "type": "BitstringStatusListEntry",
+    "statusPurpose": "revocation",
+    "statusListIndex": "94567",
+    "statusListCredential": "https://issuer.example/status/3",
+}
 TENANT = {"organizationId": "org-123", "userId": "user-456"}
 
 
@@ -252,7 +258,15 @@ def test_what_a_whole_credential_leaves_out_is_added() -> None:
         {"validFrom": "2031-01-01T00:00:00Z", "validUntil": "2030-01-01T00:00:00Z"},
         {"credentialStatus": {"id": "urn:x:y"}}, {"credentialStatus": "urn:x:y"},
         {"credentialStatus": {"type": "T", "id": "not a url"}},
+        {"credentialStatus": STATUS | {"statusListIndex": True}},
+        {"credentialStatus": STATUS | {"statusListIndex": "-1"}},
+        {"credentialStatus": STATUS | {"statusPurpose": 7}},
+        {"credentialStatus": STATUS | {"statusListCredential": "list"}},
+        {"credentialStatus": STATUS | {"id": STATUS["statusListCredential"]}},
+        {"credentialStatus": [STATUS] * 17},
         {"credentialSchema": {"type": "JsonSchema"}}, {"credentialSchema": {"id": "urn:x:y"}},
+        {"credentialSchema": {"type": "JsonSchema", "id": "urn:x:y", "digestSRI": "md5-AA=="}},
+        {"credentialSchema": [{"type": "JsonSchema", "id": "urn:x:y"}] * 9},
         {"evidence": {"a": 1}}, {"termsOfUse": [{"a": 1}]}, {"refreshService": {"id": "urn:x:y"}},
         {"name": 7}, {"name": {"@value": "x", "other": 1}}, {"description": {"@language": "en"}},
         {"relatedResource": [{"id": "urn:x:y"}]},
