@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import ClientSession
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dashboard.causes import shape_of
-from gateway.redaction import MASK, redacted, redacted_text
+from gateway.redaction import MASK, _masked, redacted, redacted_text
 from gateway.settings import GatewaySettings
 from schemas.spec import QueueSpec
 from streams import Queue, Redis
@@ -108,6 +108,26 @@ def test_once_is_enough_and_the_shape_stays(value: Any) -> None:
     if isinstance(value, dict):
         assert set(once) == set(value)
     assert redacted({"deep": {"vcJwt": value}})["deep"]["vcJwt"] in (MASK, None, True, False)
+
+
+WORDS = (
+    "password PassWD \u017fecret to\u212aen api-key APIKEY api_key private_key privateKey "
+    "coo\u212aie author\u0131zation vcJwt vc_jwt eyJabcdef cs_live_ whsec_abcdef whsk_abcdef Bearer "
+    "Basic abcdefgh"
+)
+SIGNS = ["0123456789ab" * 3, "-----BEGIN PRIVATE KEY-----", *'=:"\\\n \u00e9']
+PIECES = st.sampled_from([*WORDS.split(" "), *SIGNS])
+TELLING = st.lists(PIECES, max_size=5).map("".join)
+TELLING_JSON = st.recursive(
+    st.none() | st.integers() | TELLING,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TELLING, inner, max_size=3),
+)
+
+
+@settings(max_examples=300)
+@given(TELLING_JSON)
+def test_a_document_is_harmless_only_if_going_through_it_changes_nothing(value: Any) -> None:
+    assert redacted(value) == _masked(value, 0)
 
 
 @pytest.mark.parametrize(
