@@ -3,6 +3,7 @@
 Wire names are camelCase (the names BullMQ users know); Python names are snake_case.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -164,6 +165,14 @@ class JobOptions(Wire):
 
 DEFAULTS = JobOptions(priority=JobPriority.NORMAL, delay=0, attempts=3, backoff=Backoff())
 """What holds where neither the job nor its queue says anything."""
+
+
+def code_of(error: Mapping[str, Any]) -> str:
+    """What a failed attempt is sorted by: the code its handler gave, else the reason.
+
+    `error` is an item of a job's history; of one that cannot be read nothing is known but that it
+    failed."""
+    return str(error.get("code") or error.get("reason") or "failed")
 
 
 class AttemptError(BaseModel):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.job import code_of
 from streams.store import Store
 
 HOP_JOBS = 500
@@ -77,7 +78,7 @@ def _death(row: list[bytes]) -> Death:
         job_id=job_id.decode(),
         name=name[1:-1].decode(),  # the script sends no name with escapes
         reason=reason,
-        code=str(last.get("code") or reason),
+        code=code_of(last),
         message=str(last.get("message", "")),
         at_ms=int(float(finished)) if finished else int(last.get("at", 0)),
     )

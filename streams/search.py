@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from schemas.job import JobView, State
+from schemas.job import JobView, State, code_of
 from streams.looking import Looking
 
 HOP_JOBS = 200
@@ -42,7 +42,7 @@ class Wanted:
             return False
         last = job.errors[-1]
         sought = self.error.lower()
-        code = getattr(last, "code", None) or getattr(last, "reason", None) or ""
+        code = code_of(vars(last))
         message = getattr(last, "message", "")
         occurs = sought in message.lower()
         if occurs and self.reads is not None:

@@ -14,6 +14,7 @@ from consumers.events import (
     Taken,
 )
 from consumers.worker import Worker
+from schemas.job import code_of
 from schemas.metrics import (
     ATTEMPTS,
     DURATION_BUCKETS_S,
@@ -129,7 +130,7 @@ class JobNumbers:
         self.attempts["lost"] += 1
 
     def _went_wrong(self, error: dict[str, Any]) -> None:
-        code = error.get("code") or error["reason"]
+        code = code_of(error)
         self.codes[code if code in self.codes or len(self.codes) < CODES else OTHER] += 1
         if self.deliveries is not None:
             self.deliveries.counts[self.deliveries.outcome_of(code)] += 1

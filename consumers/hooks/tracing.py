@@ -22,6 +22,7 @@ from consumers.events import (
 )
 from consumers.tracing import CURRENT, came_with
 from consumers.worker import Worker
+from schemas.job import code_of
 from streams import Job
 
 SYSTEM = "credstream"
@@ -78,10 +79,10 @@ class JobSpans:
         if event.error["reason"] == "later":
             self._end(event.job, "later")
         else:
-            self._end(event.job, "retried", _kind(event.error))
+            self._end(event.job, "retried", code_of(event.error))
 
     def failed(self, event: JobFailed) -> None:
-        self._end(event.job, "failed", _kind(event.error))
+        self._end(event.job, "failed", code_of(event.error))
 
     def released(self, event: JobReleased) -> None:
         self._end(event.job, "released")
@@ -105,10 +106,6 @@ class JobSpans:
             span.set_attribute("error.type", error_type)
             span.set_status(Status(StatusCode.ERROR))
         span.end()
-
-
-def _kind(error: dict[str, object]) -> str:
-    return str(error.get("code") or error["reason"])
 
 
 def attach(worker: Worker, tracer: Tracer) -> JobSpans:
