@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MANIFESTS := tests/deploy/test_manifests.py tests/deploy/test_manifests_security.py \
-	tests/deploy/test_manifests_settings.py tests/deploy/test_schemas.py tests/deploy/test_rules.py
+	tests/deploy/test_manifests_settings.py tests/deploy/test_schemas.py tests/deploy/test_rules.py \
+	tests/deploy/test_image.py
 READY := $(VENV)/.ready
 
 .PHONY: help install demo test check audit bench screenshots clean

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,11 +16,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from credstream.sentences import WrongUsage
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Tracer
 
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'credstream[otel]'"
+LAST_SPANS_S = 3.0
+"""What a process that ends waits for its last spans: a collector that does not answer must not cost
+it the grace period of its pod."""
 PROTOCOLS = ("http/protobuf", "grpc")
 
 
@@ -71,7 +76,8 @@ class TelemetrySettings(BaseSettings):
 
 @contextmanager
 def tracing(role: str) -> Iterator["Tracer | None"]:
-    """The tracer of a process, whose spans are sent before the block ends; None when tracing is off
+    """The tracer of a process, whose spans are sent before the block ends, if the
+    collector takes them within 3 s; None when tracing is off
     or what it needs is not installed, which the log tells. `role`: gateway or worker.
 
     Raises WrongUsage for a setting that does not fit."""
@@ -94,7 +100,16 @@ def tracing(role: str) -> Iterator["Tracer | None"]:
     try:
         yield provider.get_tracer("credstream", _version())
     finally:
-        provider.shutdown()
+        _end(provider)
+
+
+def _end(provider: "TracerProvider") -> None:
+    # The SDK waits half a minute and takes no other word for it; its threads end with the process.
+    ending = Thread(target=provider.shutdown, daemon=True)
+    ending.start()
+    ending.join(LAST_SPANS_S)
+    if ending.is_alive():
+        logger.warning("the collector does not answer: the last spans are lost")
 
 
 def _exporter(name: str, settings: TelemetrySettings) -> Any:
