@@ -16,6 +16,7 @@ from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
 from streams.encode import batches
 from streams.errors import TooBig
+from streams.schedules import Schedules
 from streams.upkeep import Done, Owed, Upkeep
 
 WEBHOOKS = "webhooks"
@@ -75,6 +76,7 @@ class Relay:
         self._from = Upkeep(spec, redis)
         target = catalog().get(WEBHOOKS) or QueueSpec(WEBHOOKS)
         self._to = Upkeep(target, redis)
+        self._schedules = Schedules(redis)
 
     async def pass_on(self, _interval_ms: int = 0) -> Done:
         """Queue the callbacks of the oldest endings; answers how many."""
@@ -87,7 +89,7 @@ class Relay:
                 jobs.append(job)
             except (ValidationError, TooBig) as error:
                 await self._refuse(item, job, error)
-        for batch in batches(self._to.spec, jobs):
+        for batch in batches(self._to.spec, await self._schedules.fill(jobs)):
             reply = await self._to.forward(batch.args)
             known = len(reply[2::2])
             self._to.redis.tally.added[self._to.spec.name] += len(batch.ids) - known

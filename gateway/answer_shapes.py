@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from schemas.job import State, Wire
+from schemas.schedules import Schedule
 
 Json = dict[str, Any]
 
@@ -163,6 +164,13 @@ class WebhookSecretKeys(Wire):
     organization_id: str
     origin: str | None
     keys: list[WebhookSecret]
+
+
+class WebhookSettings(Wire):
+    """What an organization has chosen about its webhooks."""
+
+    organization_id: str
+    schedule: Schedule
 
 
 class Replayed(Wire):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field, ValidationError
 
-from gateway import faults, replay, webhook_keys
+from gateway import faults, replay, webhook_keys, webhook_settings
 from gateway.answer_shapes import WebhookDestination, WebhookDestinationDetails
 from gateway.body import EMPTY, read_json
 from gateway.errors import BadQuery, DestinationNotFound, Fault, InvalidRequest
@@ -160,5 +160,6 @@ ROUTES = (
     Route("POST", _ONE + "/disable", disable, Scope.OPERATE, answer=WebhookDestination),
     Route("PUT", _ONE + "/limits", limit, Scope.OPERATE, body=Limits, answer=WebhookDestination),
     *webhook_keys.ROUTES,
+    *webhook_settings.ROUTES,
     *replay.ROUTES,
 )

@@ -65,6 +65,8 @@ class QueueSpec:
     """Bound on RetryLater: starts of one job that were not charged as attempts."""
     events: Callable[[Mapping[str, Any]], CallbackEvents] | None = None
     """Payload -> event names of its callbacks; None: `<queue>.completed` / `<queue>.failed`."""
+    scheduled: bool = False
+    """Organizations choose how failed jobs are tried again that do not say it themselves."""
     callback_members: tuple[str, ...] | None = None
     """The callback of a completed job is `event` and these members of its result, in this order,
     and nothing else; None: what `consumers.relay` says of other queues."""

@@ -24,7 +24,7 @@ _URL: TypeAdapter[str] = TypeAdapter(WebUrl)
 NO_TENANT = "default"
 
 
-def _tenant(data: Mapping[str, Any]) -> str:
+def tenant_of(data: Mapping[str, Any]) -> str:
     """Whose job it is. Only the product's payloads must say so."""
     tenant = data.get("organizationId")
     return tenant if isinstance(tenant, str) and tenant else NO_TENANT
@@ -80,7 +80,7 @@ def _callback(spec: QueueSpec, url: str, data: Mapping[str, Any], trace: str | N
         "url": url,
         "completed": events.completed,
         "failed": events.failed,
-        "organizationId": _tenant(data),
+        "organizationId": tenant_of(data),
     }
     return orjson.dumps(callback | ({"traceparent": trace} if trace else {}))
 

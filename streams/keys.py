@@ -149,6 +149,7 @@ _DESTINATION = {
     "window": "window",
     "history": "history",
     "secret": "secret",
+    "settings": "settings",
     "audit": "audit",
 }
 

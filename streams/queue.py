@@ -17,6 +17,7 @@ from streams.looking import DEEPEST_OFFSET, SILENT_MS, Counts, Looking
 from streams.once import OnceKey, answered, said
 from streams.once import added as added_by
 from streams.operations import Operations
+from streams.schedules import Schedules
 from streams.store import Store, registered
 
 CALLS_IN_FLIGHT = 4
@@ -36,6 +37,7 @@ class Queue(Looking, Operations):
         self.name = queue.name
         self.redis = redis if isinstance(redis, Redis) else connect(redis)
         self.store = Store(self.redis, queue.name)
+        self._schedules = Schedules(self.redis) if queue.scheduled else None
 
     async def add(
         self,
@@ -64,6 +66,8 @@ class Queue(Looking, Operations):
         Raises as `add`."""
         for job in () if checked else jobs:
             self.check(job)
+        if self._schedules is not None:
+            jobs = await self._schedules.fill(jobs)
         cut = list(batches(self.spec, jobs)) if len(jobs) <= CALL_JOBS else batches(self.spec, jobs)
         if isinstance(cut, list) and len(cut) == 1:
             return await self._send(cut[0])
@@ -91,6 +95,8 @@ class Queue(Looking, Operations):
         Raises as `add_many`, and KeyReused."""
         for job in jobs:
             self.check(job)
+        if self._schedules is not None:
+            jobs = await self._schedules.fill(jobs)
         found: list[Added] = []
         replayed = bool(jobs)
         for number, batch in enumerate(batches(self.spec, jobs)):

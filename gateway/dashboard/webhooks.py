@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field
 
-from gateway import replay, webhook_keys
+from gateway import replay, webhook_keys, webhook_settings
 from gateway import webhooks as api
 from gateway.dashboard.told import asked, number_of, organization, query_of, told
 from gateway.dashboard.view import done, matching, page, wanted
-from gateway.keys import DIRECTORY
+from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
 from gateway.replay import WEBHOOKS, origin_in
 from gateway.routes import Route
@@ -20,6 +20,7 @@ from schemas.job import Integer, JobView, State, Wire
 from schemas.origins import Origin
 from streams import Queue
 from streams.errors import NotFound
+from streams.schedules import chosen
 from streams.search import owner_of
 
 HERE = "/dashboard/webhooks"
@@ -29,6 +30,10 @@ LOOKED_AT = 60
 JOBS, ATTEMPTS = 12, 25
 """Jobs whose attempts are read, and attempts that are shown."""
 HOUR_MS = 3_600_000
+SCHEDULES = (
+    ("standard", "standard: 3 attempts, 2 s and 4 s apart"),
+    ("durable", "durable: 10 attempts over three days"),
+)
 
 
 class Again(Wire):
@@ -45,6 +50,7 @@ async def destinations(request: web.Request) -> web.Response:
     """GET /dashboard/webhooks: the destinations of an organization, the last used first."""
     request, whose = asked(request), organization(request)
     rows = told(await api.listed(request)) if whose is not None else []
+    schedule = await chosen(request.app[REDIS], whose) if whose is not None else None
     start = number_of(request, "start") if whose is not None else 0
     return page(
         request,
@@ -53,6 +59,8 @@ async def destinations(request: web.Request) -> web.Response:
         here=HERE,
         whose=whose,
         rows=rows,
+        schedule=schedule,
+        schedules=SCHEDULES,
         start=start,
         newer=query_of(request, start=max(0, start - PAGE) or None, end=None) if start else None,
         older=query_of(request, start=start + PAGE, end=None) if len(rows) == PAGE else None,
@@ -118,6 +126,12 @@ async def limits(request: web.Request) -> web.Response:
     return done(f"The limits of {told(await api.limit(request))['origin']} hold from now on.")
 
 
+async def settings(request: web.Request) -> web.Response:
+    """POST /dashboard/webhooks/settings: how webhooks that do not say it are tried again."""
+    answer = told(await webhook_settings.put(request))
+    return done(f"The schedule of new webhooks of {answer['organizationId']} is set.")
+
+
 async def rotate(request: web.Request) -> web.Response:
     """POST /dashboard/webhooks/secret/rotate: a new key signs; it is shown once."""
     answer = told(await webhook_keys.rotate(request))
@@ -157,6 +171,7 @@ ROUTES = (
     Route("POST", _ONE + "/enable", enable, Scope.OPERATE),
     Route("POST", _ONE + "/disable", disable, Scope.OPERATE),
     Route("POST", _ONE + "/limits", limits, Scope.OPERATE, body=api.Limits),
+    Route("POST", HERE + "/settings", settings, Scope.OPERATE, body=webhook_settings.Settings),
     Route("POST", HERE + "/secret/rotate", rotate, Scope.ADMIN, body=webhook_keys.Rotation),
     Route("POST", HERE + "/replay", again, Scope.OPERATE, body=Again),
 )

@@ -109,4 +109,5 @@ SPEC = QueueSpec(
     defaults=JobOptions(attempts=3, backoff=Backoff(type="exponential", delay=2_000, jitter=0.2)),
     max_starts=DEFERRALS_MAX,
     events=events,
+    scheduled=True,
 )

@@ -424,6 +424,8 @@ def script_calls(at: Keys) -> dict[str, Command]:
         "no limits": call("dest_limits", **limits | {"limit": ""}),
         "secret": call("dest_secret", version=1, sealed="[]", who="{}"),
         "secret stale": call("dest_secret", version=7, sealed="[]", who="{}"),
+        "schedule": call("dest_schedule", schedule="durable", who="{}"),
+        "schedule again": call("dest_schedule", schedule="standard", who="{}"),
         "deed": call("dest_deed", who="{}", nonce="n1"),
     }
 
@@ -445,6 +447,7 @@ def fill(raw: Any, at: Keys) -> None:
     raw.hset(at["window"], mapping={f"{now_ms * 10 // 60_000}-": 2, "5+": 9})
     raw.xadd(at["history"], {"e": "opened", "r": "x"})
     raw.xadd(at["audit"], {"a": "{}"})
+    raw.hset(at["settings"], mapping={"schedule": "standard"})
     raw.hset(at["secret"], mapping={"version": 1, "sealed": "[{}]"})
 
 

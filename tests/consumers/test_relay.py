@@ -12,7 +12,7 @@ from ledger import ids
 from consumers.relay import KEPT, Relay
 from schemas.job import State
 from schemas.spec import QueueSpec, catalog
-from streams import JobView, Queue, Redis
+from streams import JobView, Queue, Redis, schedules
 
 URL = "https://example.com/hook"
 ISSUANCE = catalog()["vc-issuance"]
@@ -99,6 +99,18 @@ async def test_the_order_of_members_is_the_seeds_whatever_the_results_is(
     await end(redis, ISSUANCE, REQUEST, result=result)
     await Relay(ISSUANCE, redis).pass_on()
     assert orjson.dumps((await callback(redis)).data["payload"]) == AS_THE_SEED_SAYS
+
+
+async def test_an_organizations_schedule_holds_for_its_callbacks(redis: Redis) -> None:
+    await schedules.choose(redis, "org-1", "durable", who=b"{}")
+    for organization_id in ("org-1", "org-2"):
+        await end(redis, ISSUANCE, REQUEST | {"organizationId": organization_id}, result=ISSUED)
+    await Relay(ISSUANCE, redis).pass_on()
+    jobs = {job.data["organizationId"]: job for job in await callbacks(redis)}
+    assert jobs["org-1"].opts["backoff"]["type"] == "durable"
+    assert jobs["org-1"].opts["attempts"] == 10
+    assert jobs["org-1"].opts["removeOnComplete"] == {"age": KEPT.age}
+    assert jobs["org-2"].opts["attempts"] == 3
 
 
 async def test_a_failed_issuance_is_reported_with_its_error_and_nothing_of_the_payload(

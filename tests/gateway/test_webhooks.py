@@ -20,7 +20,7 @@ from gateway.server import listening
 from gateway.settings import GatewaySettings
 from schemas.job import State
 from schemas.spec import catalog
-from streams import Queue, Redis
+from streams import Queue, Redis, schedules
 from streams import destinations as store
 from streams.destinations import Destination, Ended, Rules
 
@@ -241,6 +241,47 @@ async def test_limits_of_its_own_hold_and_can_be_taken_back(
     assert raw.ttl(f"cs:dest:{{{HERE.id}}}:about") > 0
     assert [deed["action"] for deed in audit(raw, HERE)] == ["destination.limit"] * 2
     assert audit(raw, HERE)[0]["parameters"] == {"origin": HERE.origin, **wanted}
+
+
+async def test_an_organization_chooses_how_its_webhooks_are_tried_again(
+    raw: Any, tenant: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "KNOWN_S", 0)
+    at = "/webhooks/settings"
+    assert await ask(tenant, at) == {"organizationId": ORG, "schedule": "standard"}
+    chosen = {"organizationId": ORG, "schedule": "durable"}
+    assert await ask(tenant, at, "PUT", json={"schedule": "durable"}) == chosen
+    assert await ask(tenant, at, "PUT", json={"schedule": "durable"}) == chosen
+    assert await ask(tenant, at) == chosen
+    whole = Destination(ORG, "")
+    (made,) = audit(raw, whole)
+    assert (made["action"], made["parameters"]) == ("webhook.settings", {"schedule": "durable"})
+    hook = {"url": "https://a.example/", "method": "POST", "payload": {}, "event": "e"}
+    data = hook | {"organizationId": ORG}
+
+    async def added(options: dict[str, Any], key: str = "") -> dict[str, Any]:
+        body = {"data": data, "options": options}
+        headers = {"Idempotency-Key": key} if key else {}
+        async with tenant.post("/queue/webhooks/jobs", json=body, headers=headers) as answer:
+            job_id = (await answer.json())["data"]["id"]
+        opts = (await ask(tenant, f"/queue/webhooks/job/{job_id}"))["opts"]
+        return {"type": opts["backoff"]["type"], "attempts": opts["attempts"]}
+
+    durable = {"type": "durable", "attempts": 10}
+    assert await added({}) == await added({"priority": 0}) == await added({}, "k1") == durable
+    assert await added({"attempts": 2}) == {"type": "durable", "attempts": 2}
+    assert await added({"backoff": 9}) == {"type": "fixed", "attempts": 3}
+    await ask(tenant, at, "PUT", json={"schedule": "standard"})
+    assert await added({}) == {"type": "exponential", "attempts": 3}
+
+
+@pytest.mark.parametrize("body", [{}, {"schedule": "hourly"}, {"schedule": None}, []])
+async def test_a_schedule_that_is_none_changes_nothing(
+    raw: Any, tenant: ClientSession, body: Any
+) -> None:
+    async with tenant.put("/webhooks/settings", json=body) as answer:
+        assert answer.status == 422
+    assert audit(raw, Destination(ORG, "")) == []
 
 
 @pytest.mark.parametrize(
