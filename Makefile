@@ -6,7 +6,7 @@ MANIFESTS := tests/deploy/test_manifests.py tests/deploy/test_manifests_security
 	tests/deploy/test_image.py
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check audit bench screenshots clean
+.PHONY: help install demo test check audit image bench screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ audit: ## Ask whether a locked version has a known hole (needs a network)
 	$(PYTHON) -m venv .audit
 	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock
+
+image: ## Build the image and run it as production would (root, podman)
+	deploy/image/check.sh
 
 bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run

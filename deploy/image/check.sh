@@ -5,6 +5,8 @@
 # redis-server and curl; without BASE also mmdebstrap, which makes a Debian base from the packages
 # this machine already knows where to get. Nothing is pulled from an image registry.
 #     sudo deploy/image/check.sh                     # or BASE=localhost/some-python deploy/image/check.sh
+#     sudo deploy/image/check.sh --twice             # builds what is committed twice, from nothing,
+#                                                    # and compares the layers; runs nothing
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 IMAGE=localhost/credstream:check
@@ -26,7 +28,9 @@ make_base() {
     podman import --quiet "$WORK/base.tar" "$BASE" >/dev/null
 }
 
-build() {
+build() { # context, further options
+    local context=$1
+    shift
     # How pip reaches its packages here is this machine's business: the build sees the same files.
     local seen=()
     for file in /etc/pip.conf /etc/xdg/pip "$HOME/.config/pip" "$HOME/.pip" /etc/ssl/certs \
@@ -34,8 +38,24 @@ build() {
         [ -e "$file" ] && seen+=(--volume "$file:$file:ro")
     done
     podman build --quiet --format docker --isolation chroot --network host "${seen[@]}" \
-        --build-arg BASE="$BASE" --tag "$IMAGE" . >"$WORK/build.log" 2>&1 ||
+        --build-arg BASE="$BASE" --timestamp "${SOURCE_DATE_EPOCH:-0}" --tag "$IMAGE" "$@" \
+        "$context" >"$WORK/build.log" 2>&1 ||
         { cat "$WORK/build.log" >&2; return 1; }
+}
+
+layers() { # of a build from nothing
+    build "$1" --no-cache
+    podman image inspect --format '{{.RootFS.Layers}}' "$IMAGE"
+}
+
+same_twice() {
+    local first second
+    mkdir "$WORK/context"
+    git archive HEAD | tar -x -C "$WORK/context"
+    first=$(layers "$WORK/context")
+    second=$(layers "$WORK/context")
+    printf 'first  %s\nsecond %s\n' "$first" "$second"
+    [ "$first" = "$second" ]
 }
 
 # Podman 4 cannot use a hybrid cgroup tree: inside a mount namespace of its own it sees a pure one.
@@ -90,7 +110,11 @@ drain() {
 
 trap finish EXIT
 [ -n "${BASE:-}" ] || make_base
-build
+if [ "${1:-}" = --twice ]; then
+    same_twice
+    exit
+fi
+build .
 REDIS_PORT=${REDIS_PORT:-16379} PORT=${PORT:-13000} PROBE_PORT=${PROBE_PORT:-19090}
 redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --dir "$WORK" --appendonly yes --save '' \
     --maxmemory-policy noeviction --loglevel warning &
