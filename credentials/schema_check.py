@@ -101,7 +101,9 @@ class SchemaCheck:
             raise _unverified("its type does not include JsonSchemaCredential")
         subjects = entries(statement.document, "credentialSubject")
         schema = subjects[0].get("jsonSchema")
-        if len(subjects) != 1 or not isinstance(schema, dict):
+        if len(subjects) != 1 or subjects[0].get("type") not in ("JsonSchema", ["JsonSchema"]):
+            raise _unverified("its subject is not of type JsonSchema")
+        if not isinstance(schema, dict):
             raise _unverified("it has no jsonSchema, an object")
         return schema
 

@@ -37,6 +37,7 @@ _DIALECTS: dict[str, tuple[Any, Any]] = {
     "https://json-schema.org/draft/2019-09/schema": (Draft201909Validator, DRAFT201909),
     "http://json-schema.org/draft-07/schema": (Draft7Validator, DRAFT7),
 }
+_DRAFT7 = "http://json-schema.org/draft-07/"
 _REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}
 
 
@@ -118,7 +119,9 @@ def _prepared(schema: Json) -> tuple[Dialect, Json]:
     for name in ("$schema", "$id"):
         if not isinstance(schema.get(name), str):
             raise Invalid("SCHEMA_MALFORMED", f"The schema must have {name}, a string.")
-    dialect = _dialect(schema["$schema"].removesuffix("#"))
+    # Draft 7 is http; the suite of VC JSON Schema writes https.
+    uri = schema["$schema"].removesuffix("#").replace("https://json-schema.org/draft-07/", _DRAFT7)
+    dialect = _dialect(uri)
     plain = _without_dialect(schema)
     _check_self_contained(schema["$id"], plain)
     return dialect, plain

@@ -23,6 +23,7 @@ DIALECTS = [
     LATEST,
     "https://json-schema.org/draft/2019-09/schema",
     "http://json-schema.org/draft-07/schema#",
+    "https://json-schema.org/draft-07/schema#",
 ]
 ISSUER = Issuer()
 W3C = json.loads((Path(__file__).parents[1] / "vectors" / "w3c-vc-v2-schema.json").read_text())
@@ -269,6 +270,8 @@ async def test_a_schema_in_a_credential() -> None:
         enclosed(validUntil="2027-01-02T00:00:00Z"),
         enclosed(credentialSubject={"id": URL}),
         enclosed(credentialSubject=[{"jsonSchema": {}}, {"a": 1}]),
+        enclosed(credentialSubject={"jsonSchema": degree(type="string")}),
+        enclosed(credentialSubject={"type": "Other", "jsonSchema": degree(type="string")}),
     ):
         assert await bench(body).code(made) == "SCHEMA_VERIFICATION_ERROR"
 
