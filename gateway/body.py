@@ -135,11 +135,15 @@ def parse(body: bytes) -> Any:
         raise MalformedBody(f"The body is not JSON: {error}.") from None
     if _opened(body) > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
         raise MalformedBody(f"The body is nested deeper than {DEPTH_MAX} levels.")
-    # Most clients write compact JSON. If it comes out again byte for byte, nothing got lost,
-    # and the careful reader, several times slower, is not needed.
-    if orjson.dumps(value) != body:
+    # If it comes out again byte for byte, nothing got lost, and the careful reader, several times
+    # slower, is not needed. Most clients write compact JSON, or as Python does, with spaces.
+    if orjson.dumps(value) != body and _spaced(value, body) != body:
         json.loads(body, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_long)
     return value
+
+
+def _spaced(value: Any, body: bytes) -> bytes:
+    return json.dumps(value, ensure_ascii=body.isascii()).encode()
 
 
 def _outside_strings(body: bytes) -> bytes:

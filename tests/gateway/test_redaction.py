@@ -112,8 +112,8 @@ def test_once_is_enough_and_the_shape_stays(value: Any) -> None:
 
 WORDS = (
     "password PassWD \u017fecret to\u212aen api-key APIKEY api_key private_key privateKey "
-    "coo\u212aie author\u0131zation vcJwt vc_jwt eyJabcdef cs_live_ whsec_abcdef whsk_abcdef Bearer "
-    "Basic abcdefgh"
+    "coo\u212aie author\u0131zation vcJwt vc_jwt eyJabcdef cs_live_ whsec_abcdef whsk_abcdef "
+    "Bearer Basic abcdefgh"
 )
 SIGNS = ["0123456789ab" * 3, "-----BEGIN PRIVATE KEY-----", *'=:"\\\n \u00e9']
 PIECES = st.sampled_from([*WORDS.split(" "), *SIGNS])
