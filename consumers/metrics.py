@@ -1,58 +1,21 @@
 """What a worker process exports to Prometheus. Counting costs jobs next to nothing: the numbers
 are plain ones (`consumers.hooks.metrics`, `streams.tally`) until a scrape asks for them."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from consumers.hooks.metrics import JobNumbers
-from schemas.metrics import BY_NAME, Row, Spread
-from schemas.metrics import Metric as Definition
+from schemas.exposition import families
+from schemas.metrics import Row
+from schemas.release import version
 from schemas.spec import catalog
 from streams import Redis
 from streams.durability import Standing
-
-
-def families(rows: Iterable[Row]) -> Iterator[Metric]:
-    """Rows of the table as the client library wants them; the rows of a metric in any order."""
-    groups: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.name].append(row)
-    for name, group in groups.items():
-        yield _family(BY_NAME[name], group)
-
-
-def _family(about: Definition, rows: list[Row]) -> Metric:
-    if about.kind == "histogram":
-        histogram = HistogramMetricFamily(about.name, about.help, labels=about.labels)
-        for _, labels, value in rows:
-            if isinstance(value, Spread):
-                histogram.add_metric(labels, value.cumulative(), value.sum_s)
-        return histogram
-    kind = CounterMetricFamily if about.kind == "counter" else GaugeMetricFamily
-    plain = kind(about.name, about.help, labels=about.labels)
-    for _, labels, value in rows:
-        if not isinstance(value, Spread):
-            plain.add_metric(labels, value)
-    return plain
-
-
-def version_of_credstream() -> str:
-    """The version installed; empty where the program runs from its sources."""
-    try:
-        return version("credstream")
-    except PackageNotFoundError:
-        return ""
 
 
 class WorkerMetrics(Collector):
@@ -80,7 +43,7 @@ class WorkerMetrics(Collector):
         return families(self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        yield Row("credstream_build_info", (version_of_credstream(), "worker"), 1)
+        yield Row("credstream_build_info", (version(), "worker"), 1)
         yield Row("credstream_event_loop_lag_seconds", (), self._lag_s)
         if self.standing is not None:
             yield Row("credstream_durability_met", (self.standing.level,), float(self.standing.met))

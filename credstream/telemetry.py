@@ -7,13 +7,13 @@ Nothing of OpenTelemetry is imported while it is off.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credstream.sentences import WrongUsage
+from schemas.release import version
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -91,14 +91,14 @@ def tracing(role: str) -> Iterator["Tracer | None"]:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    ours = Resource({"service.name": f"credstream-{role}", "service.version": _version()})
+    ours = Resource({"service.name": f"credstream-{role}", "service.version": version()})
     resource = Resource.create().merge(ours).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     logger.info("tracing is on: spans go to %s", ", ".join(names))
     try:
-        yield provider.get_tracer("credstream", _version())
+        yield provider.get_tracer("credstream", version())
     finally:
         _end(provider)
 
@@ -131,10 +131,3 @@ def _exporter(name: str, settings: TelemetrySettings) -> Any:
         )
         logger.warning("no spans to %s: %s; %s", name, error, package)
         return None
-
-
-def _version() -> str:
-    try:
-        return version("credstream")
-    except PackageNotFoundError:
-        return ""

@@ -6,20 +6,13 @@ one: with METRICS_ON=port `credstream gateway --processes` gives each a metrics 
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 from pydantic import Field
@@ -33,8 +26,9 @@ from gateway.keys import DIRECTORY, LIFE, REDIS, SETTINGS
 from gateway.measuring import Depths, HttpNumbers, Lag, demand
 from gateway.principal import Scope
 from gateway.routes import Route
-from schemas.metrics import BY_NAME, Row, Spread
-from schemas.metrics import Metric as Definition
+from schemas.exposition import families
+from schemas.metrics import Row
+from schemas.release import version
 from streams.errors import CredstreamError
 
 PROBE_S = 1.0
@@ -79,10 +73,10 @@ class GatewayMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at every scrape."""
-        return _families(self._rows())
+        return families(self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        yield Row("credstream_build_info", (_version(), "gateway"), 1)
+        yield Row("credstream_build_info", (version(), "gateway"), 1)
         yield Row("credstream_event_loop_lag_seconds", (), self.lag.worst_s)
         if (standing := self._durable.standing) is not None:
             yield Row("credstream_durability_met", (standing.level,), float(standing.met))
@@ -162,33 +156,3 @@ async def metrics_port(app: web.Application) -> AsyncIterator[int]:
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
-
-
-def _version() -> str:
-    try:
-        return version("credstream")
-    except PackageNotFoundError:
-        return ""
-
-
-def _families(rows: Iterable[Row]) -> Iterator[Metric]:
-    groups: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.name].append(row)
-    for name, group in groups.items():
-        yield _family(BY_NAME[name], group)
-
-
-def _family(about: Definition, rows: list[Row]) -> Metric:
-    if about.kind == "histogram":
-        histogram = HistogramMetricFamily(about.name, about.help, labels=about.labels)
-        for _, labels, value in rows:
-            if isinstance(value, Spread):
-                histogram.add_metric(labels, value.cumulative(), value.sum_s)
-        return histogram
-    kind = CounterMetricFamily if about.kind == "counter" else GaugeMetricFamily
-    plain = kind(about.name, about.help, labels=about.labels)
-    for _, labels, value in rows:
-        if not isinstance(value, Spread):
-            plain.add_metric(labels, value)
-    return plain

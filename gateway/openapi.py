@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Literal
 
 import orjson
@@ -22,6 +21,7 @@ from gateway.ndjson import MEDIA_TYPE as LINES
 from gateway.principal import Scope
 from gateway.routes import IF_NONE_MATCH, PREFER, Parameter, Route
 from schemas.job import JobId, QueueName
+from schemas.release import version
 
 DOCUMENT: web.AppKey[bytes] = web.AppKey("openapi", bytes)
 PROBLEM_JSON: Final = "application/problem+json"
@@ -78,7 +78,7 @@ def document(table: Sequence[Route]) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Credstream",
-            "version": _version(),
+            "version": version(),
             "description": "Job queues for credential platforms.",
             "license": {"name": "see LICENSE"},
         },
@@ -269,13 +269,6 @@ def _problems(route: Route) -> list[int]:
     if (route.method != "GET" and "/job/" in route.path) or route.method == "POST":
         found.add(409)
     return sorted(found)
-
-
-def _version() -> str:
-    try:
-        return version("credstream")
-    except PackageNotFoundError:
-        return "0"
 
 
 async def show(request: web.Request) -> web.Response:
