@@ -121,6 +121,7 @@ def _bad(name: str, detail: str) -> BadQuery:
 def _shown(known: Known) -> dict[str, Any]:
     to, numbers = known.destination, known.numbers
     rate = {"max": numbers.get("rate_max"), "duration": numbers.get("rate_ms")}
+    failed_ms = [numbers[name] for name in ("last_failure", "last_gone") if name in numbers]
     return {
         "id": to.id,
         "organizationId": to.organization_id,
@@ -133,7 +134,7 @@ def _shown(known: Known) -> dict[str, Any]:
         "notBefore": numbers.get("not_before"),
         "lastUsedAt": numbers.get("seen"),
         "lastSuccessAt": numbers.get("last_success"),
-        "lastFailureAt": numbers.get("last_failure"),
+        "lastFailureAt": max(failed_ms) if failed_ms else None,
         "counts": {
             name: numbers.get(name, 0)
             for name in ("success", "failure", "neutral", "gone", "deferred")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -19,6 +20,8 @@ from schemas.fields import OrganizationId
 from schemas.job import Integer, JobView, State, Wire
 from schemas.origins import Origin
 from streams import Queue
+from streams.destinations import Destination
+from streams.encode import NO_TENANT
 from streams.errors import NotFound
 from streams.schedules import chosen
 from streams.search import owner_of
@@ -50,6 +53,7 @@ async def destinations(request: web.Request) -> web.Response:
     """GET /dashboard/webhooks: the destinations of an organization, the last used first."""
     request, whose = asked(request), organization(request)
     rows = told(await api.listed(request)) if whose is not None else []
+    lately = await _lately(request) if whose is None else []
     schedule = await chosen(request.app[REDIS], whose) if whose is not None else None
     start = number_of(request, "start") if whose is not None else 0
     return page(
@@ -59,12 +63,25 @@ async def destinations(request: web.Request) -> web.Response:
         here=HERE,
         whose=whose,
         rows=rows,
+        lately=lately,
         schedule=schedule,
         schedules=SCHEDULES,
         start=start,
         newer=query_of(request, start=max(0, start - PAGE) or None, end=None) if start else None,
         older=query_of(request, start=start + PAGE, end=None) if len(rows) == PAGE else None,
     )
+
+
+async def _lately(request: web.Request) -> list[tuple[Destination, Counter[str]]]:
+    """Where the newest jobs of each state go; those of which most have failed first."""
+    queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
+    counted: dict[Destination, Counter[str]] = {}
+    for job in await _newest(queue):
+        if origin := origin_in(job.data):
+            to = Destination(owner_of(job) or NO_TENANT, origin)
+            counted.setdefault(to, Counter())[job.state] += 1
+    rows = sorted(counted.items(), key=lambda row: (-row[1]["failed"], -row[1].total(), row[0]))
+    return rows[:PAGE]
 
 
 async def destination(request: web.Request) -> web.Response:
@@ -87,10 +104,14 @@ async def destination(request: web.Request) -> web.Response:
 
 async def _jobs(queue: Queue, to: dict[str, Any]) -> list[JobView]:
     """The newest jobs for this destination among the newest of each state."""
+    found = [job for job in await _newest(queue) if _is_for(job, to)]
+    return sorted(found, key=lambda job: -(job.finished_on or job.processed_on or job.timestamp))
+
+
+async def _newest(queue: Queue) -> list[JobView]:
     states = (State.ACTIVE, State.DELAYED, State.FAILED, State.COMPLETED)
     pages = await asyncio.gather(*(queue.page(state, 0, LOOKED_AT - 1) for state in states))
-    found = [job for jobs in pages for job in jobs if _is_for(job, to)]
-    return sorted(found, key=lambda job: -(job.finished_on or job.processed_on or job.timestamp))
+    return [job for jobs in pages for job in jobs]
 
 
 def _is_for(job: JobView, to: dict[str, Any]) -> bool:

@@ -55,6 +55,18 @@ def ago(ms: float, now_ms: float) -> str:
     return "now"
 
 
+_SWITCHES = {
+    "gone": "it answered 410 Gone",
+    "failing": "its deliveries kept failing",
+    "operator": "by an operator",
+}
+
+
+def cause_of_switch(reason: str) -> str:
+    """Why a destination of webhooks changed, in words."""
+    return _SWITCHES.get(reason, reason)
+
+
 def iso(ms: float) -> str:
     """UTC, to the second: 2026-11-24T08:00:00Z."""
     clamped = min(max(ms, 0), LAST_REPRESENTABLE_MS)
@@ -112,6 +124,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "short": short,
     "duration": duration,
     "ago": ago,
+    "cause_of_switch": cause_of_switch,
     "iso": iso,
     "size": size,
     "percent": percent,

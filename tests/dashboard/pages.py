@@ -47,6 +47,7 @@ async def every_page(redis: Redis, folder: Path, word: str = "Your diploma") -> 
         "job-credential": "/dashboard/queue/vc-issuance/job/issued",
         "nowhere": f"/dashboard/queue/{quote(word, safe='')}",
         "webhooks-empty": "/dashboard/webhooks?organizationId=nobody",
+        "webhooks-lately": "/dashboard/webhooks",
         "mail-empty": "/dashboard/mail?organizationId=nobody",
         "dids-empty": "/dashboard/dids?organizationId=nobody",
         "credentials": f"/dashboard/credentials?id={quote(word)}",

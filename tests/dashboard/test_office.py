@@ -10,7 +10,7 @@ import back_office as office
 import pytest
 from aiohttp import ClientSession
 
-from streams import Queue, Redis, access, audit, mail
+from streams import Queue, Redis, access, audit, mail, schedules
 from streams import destinations as store
 from tests.dashboard.conftest import make_key, signed_in
 
@@ -90,7 +90,12 @@ async def test_a_destination_is_switched_limited_and_replayed(
 ) -> None:
     to = await office.deliver(redis, ORG, office.ORIGIN, "success", "failure", "success")
     await office.try_webhooks(redis, ORG, office.URL, EVIL)
-    assert office.ORIGIN not in await seen(http, "/dashboard/webhooks")
+    lately = await seen(http, "/dashboard/webhooks")
+    assert office.ORIGIN in lately
+    assert f"/dashboard/webhooks/{to.id}" in lately
+    assert f"/dashboard/webhooks?organizationId={ORG}" in lately
+    await act(http, "/dashboard/webhooks/settings", organizationId=ORG, schedule="durable")
+    assert await schedules.chosen(redis, ORG) == "durable"
     assert office.ORIGIN in await seen(http, f"/dashboard/webhooks?organizationId={ORG}")
     at = f"/dashboard/webhooks/{to.id}"
     text = await seen(http, at)
@@ -119,6 +124,16 @@ async def test_a_destination_is_switched_limited_and_replayed(
     assert "1 of 1" in (await act(http, "/dashboard/webhooks/replay", **again))["message"]
     assert await last_deed(redis) == "webhook.replay"
     assert (await act(http, "/dashboard/webhooks/replay", **again, dryRun=True))["count"] == 0
+
+
+async def test_a_destination_that_is_gone_says_when_and_why(
+    http: ClientSession, redis: Redis
+) -> None:
+    to = await office.deliver(redis, ORG, office.ORIGIN, "gone")
+    async with http.get(f"/webhooks/destinations/{to.id}") as answer:
+        known = (await answer.json())["data"]
+    assert known["lastFailureAt"] is not None
+    assert "it answered 410 Gone" in await seen(http, f"/dashboard/webhooks/{to.id}")
 
 
 async def test_a_rotated_key_is_shown_once(http: ClientSession, redis: Redis) -> None:

@@ -18,7 +18,9 @@
       return;
     }
     const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const newest = (chart) => { if (chart.cursor.idx == null) chart.setLegend({ idx: data.at.length - 1 }); };
     drawn.push(new window.uPlot({
+      hooks: { ready: [newest], setCursor: [newest] },
       width: box.clientWidth, height: 190, cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 58, values: (_, ticks) => ticks.map(units) }],
