@@ -141,8 +141,10 @@ def _matches(job: JobView, wanted: Replay, organization_id: str | None) -> bool:
 def origin_in(data: Any) -> str | None:
     """The destination of a webhooks job; None: its data names none."""
     url = data.get("url") if isinstance(data, dict) else None
+    if not isinstance(url, str) or "://" not in url:
+        return None
     try:
-        return origin_of(str(url))
+        return origin_of(url)
     except ValueError:
         return None
 
