@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from playwright.async_api import Browser, expect
+from stage import die
 
 from gateway.app import TABLE
 from gateway.dashboard import ROUTES
 from gateway.principal import Scope
 from gateway.routes import Route
-from streams import Redis
+from streams import Queue, Redis
 from tests.dashboard.browser import Watched
 from tests.dashboard.conftest import make_key, signed_in
 from tests.dashboard.pages import NO_PAGE, ORG, every_page
@@ -65,6 +67,30 @@ async def test_markup_does_nothing(
         assert await watched.page.locator("main img, main script").count() == 0, path
         faults = [one for one in watched.faults if name != "nowhere" or "404" not in one]
         assert faults == [], path
+
+
+async def test_two_hundred_queues_and_ten_thousand_dead_letters(
+    http: ClientSession, redis: Redis, tmp_path: Path
+) -> None:
+    """No page grows with what there is."""
+    pages = await every_page(redis, tmp_path)
+    for number in range(200):
+        await Queue(f"queue-{number:03}", redis).register()
+    await die(redis, "webhooks", "http_503", "HTTP 503 from https://a.example/{n}", 10_000)
+    pages["many"] = "/dashboard/queue/webhooks?state=failed"
+    large: dict[str, int] = {}
+    for name, path in pages.items():
+        async with http.get(path, headers={"Accept": "text/html"}) as answer:
+            assert answer.status == (404 if name == "nowhere" else 200), name
+            size = len(await answer.read())
+        if size > PAGE_BYTES_MAX:
+            large[name] = size
+    assert large == {}
+    async with http.get("/dashboard") as answer:
+        overview = await answer.text()
+    assert all(f"queue-{number:03}" in overview for number in range(200))
+    async with http.get("/dashboard/dead?queue=webhooks") as answer:
+        assert "10,0" in await answer.text(), "all of them, from the second time on"
 
 
 @pytest.mark.parametrize("own", [None, ORG])

@@ -37,27 +37,6 @@ async def test_every_page_carries_the_policy_and_nothing_inline(http: ClientSess
         assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", text)
 
 
-async def test_two_hundred_queues_and_ten_thousand_dead_letters(
-    http: ClientSession, redis: Redis
-) -> None:
-    for number in range(200):
-        await Queue(f"queue-{number:03}", redis).register()
-    await die(redis, "webhooks", "http_503", "HTTP 503 from https://a.example/{n}", 10_000)
-    pages = (
-        *("/dashboard", "/dashboard/dead", "/dashboard/queue/webhooks?state=failed"),
-        *("/dashboard/add", "/dashboard/workers", "/dashboard/dead?queue=webhooks"),
-    )
-    for path in pages:
-        answer = await http.get(path, headers=HTML)
-        body = await answer.read()
-        assert answer.status == 200
-        assert len(body) < PAGE_BYTES_MAX, path
-    overview = await (await http.get("/dashboard", headers=HTML)).text()
-    assert all(f"queue-{number:03}" in overview for number in range(200))
-    dead = await (await http.get("/dashboard/dead", headers=HTML)).text()
-    assert "1 cause, 10,000 jobs.</p>" in dead, "all of them, from the second time on"
-
-
 async def test_a_large_document_is_not_in_the_page(http: ClientSession, redis: Redis) -> None:
     data = {"rows": [{"n": n, "text": "x" * 90} for n in range(8_000)]}
     await Queue("reports", redis).register()
