@@ -25,10 +25,10 @@ class PatternRefused(Exception):
     """This expression, or this text, is not matched here; the message says why."""
 
 
-def searches(pattern: str, text: str) -> bool:
+def searches(pattern: str, text: str, max_chars: int | None = MAX_TEXT_CHARS) -> bool:
     """Whether `pattern` occurs in `text`. Raises PatternRefused."""
-    if len(text) > MAX_TEXT_CHARS:
-        raise PatternRefused(f"patterns are matched against {MAX_TEXT_CHARS} characters at most")
+    if max_chars is not None and len(text) > max_chars:
+        raise PatternRefused(f"patterns are matched against {max_chars} characters at most")
     return _compiled(pattern).isinstance_python(text)
 
 

@@ -1,18 +1,16 @@
 """JSON Schema against a credential, both from strangers: bounded in steps, without any fetching.
 
-Keywords are those of the jsonschema library. Each call of one is paid for from a budget, regular
-expressions run in linear time, and a reference leads nowhere but into the schema itself. `format`
-is an annotation, as the specification has it by default.
+Keywords are those of the jsonschema library, metered (`metered`), and a reference leads nowhere but
+into the schema itself. `format` is an annotation, as the specification has it by default.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft7Validator, Draft201909Validator, Draft202012Validator, validators
+from jsonschema import Draft7Validator, Draft201909Validator, Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 from jsonschema_specifications import (  # type: ignore[import-untyped]
     REGISTRY as SPECIFICATIONS,
@@ -21,7 +19,8 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT7, DRAFT201909, DRAFT202012
 
-from credentials.patterns import PatternRefused, searches, states
+from credentials.metered import REFERENCES, Meter, TooCostly, faults, metered
+from credentials.patterns import PatternRefused
 from credentials.verdict import Invalid
 
 Json = dict[str, Any]
@@ -38,11 +37,10 @@ _DIALECTS: dict[str, tuple[Any, Any]] = {
     "http://json-schema.org/draft-07/schema": (Draft7Validator, DRAFT7),
 }
 _DRAFT7 = "http://json-schema.org/draft-07/"
-_REFERENCES = {"$ref", "$dynamicRef", "$recursiveRef"}
 
 
 class Indeterminate(Exception):
-    """Neither yes nor no: too costly, or not understood here."""
+    """Neither yes nor no: not understood here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,37 +50,6 @@ class Dialect:
     uri: str
     validator: Any
     specification: Any
-
-
-class Meter:
-    """What is left to spend on one validation, and how much there is to look at."""
-
-    def __init__(self, instance: Any, steps: int) -> None:
-        self.left = steps
-        self._weights: dict[int, int] = {}
-        self._weigh(instance)
-
-    def spend(self, steps: int) -> None:
-        """Raises Indeterminate when the budget is used up."""
-        self.left -= steps
-        if self.left < 0:
-            raise Indeterminate("judging by this schema takes too long")
-
-    def weight(self, instance: Any) -> int:
-        """About how many values `instance` holds; long strings count for more."""
-        if isinstance(instance, str):
-            return 1 + len(instance) // 64
-        return self._weights.get(id(instance), 1)
-
-    def _weigh(self, value: Any) -> int:
-        if not isinstance(value, dict | list):
-            return self.weight(value)
-        items = value.values() if isinstance(value, dict) else value
-        weight = self._weights[id(value)] = 1 + sum(map(self._weigh, items))
-        return weight
-
-
-_meter: ContextVar[Meter] = ContextVar("meter")
 
 
 def validate(schema: Json, instance: Json) -> None:
@@ -99,7 +66,7 @@ def validate(schema: Json, instance: Json) -> None:
         fault = _first_fault(
             _judge(dialect, schema["$id"].removesuffix("#"), plain), instance, MAX_STEPS
         )
-    except (Indeterminate, PatternRefused) as error:
+    except (Indeterminate, TooCostly, PatternRefused) as error:
         raise _indeterminate(str(error)) from None
     except Unresolvable:
         raise _indeterminate("it refers to something outside itself") from None
@@ -135,7 +102,7 @@ def _check_self_contained(own_id: str, plain: Json) -> None:
     outside = [
         name
         for name, value in members
-        if name in _REFERENCES | {"$id"} and isinstance(value, str) and not value.startswith("#")
+        if name in REFERENCES | {"$id"} and isinstance(value, str) and not value.startswith("#")
     ]
     if outside or re.match(r"(?:https?:)?//json-schema\.org\b", own_id, re.IGNORECASE):
         raise Indeterminate("it refers to something outside itself")
@@ -151,15 +118,7 @@ def _dialect(uri: str) -> Dialect:
     if uri not in _DIALECTS:
         raise Indeterminate(f"its dialect is not supported; {', '.join(_DIALECTS)} are")
     library, specification = _DIALECTS[uri]
-    keywords = dict(library.VALIDATORS) | {
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-        "uniqueItems": _unique_items,
-    }
-    metered = {name: _metered(name, keyword) for name, keyword in keywords.items()}
-    validator = validators.extend(library, validators=metered)  # type: ignore[no-untyped-call]
-    return Dialect(uri, validator, specification)
+    return Dialect(uri, metered(library), specification)
 
 
 @lru_cache(maxsize=8)
@@ -194,81 +153,8 @@ def _without_dialect(schema: Any) -> Json:
 
 
 def _first_fault(validator: Any, instance: Any, steps: int) -> ValidationError | None:
-    token = _meter.set(Meter(instance, steps))
-    try:
-        first = next(validator.iter_errors(instance), None)
-        return None if first is None else best_match([first])
-    finally:
-        _meter.reset(token)
-
-
-def _metered(name: str, keyword: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
-    def metered(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        meter = _meter.get()
-        meter.spend(_cost(name, value) * (1 + meter.weight(instance) // 64))
-        yield from keyword(validator, value, instance, schema) or ()
-
-    return metered
-
-
-def _cost(name: str, value: Any) -> int:
-    if name in _REFERENCES and isinstance(value, str) and not value.startswith("#/"):
-        return 20  # an anchor, looked for in every scope entered so far
-    if isinstance(value, list | dict):
-        return 1 + len(value)
-    return 1
-
-
-def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and not _found(pattern, instance):
-        yield ValidationError("does not match its pattern")
-
-
-def _pattern_properties(
-    validator: Any, properties: Any, instance: Any, _schema: Any
-) -> Iterator[Any]:
-    if not isinstance(instance, dict):
-        return
-    for pattern, subschema in properties.items():
-        for name, value in instance.items():
-            if _found(pattern, name):
-                yield from validator.descend(value, subschema, path=name, schema_path=pattern)
-
-
-def _additional_properties(
-    validator: Any, additional: Any, instance: Any, schema: Any
-) -> Iterator[Any]:
-    if not isinstance(instance, dict):
-        return
-    patterns = schema.get("patternProperties", {})
-    for name, value in instance.items():
-        if name in schema.get("properties", {}) or any(_found(each, name) for each in patterns):
-            continue
-        if isinstance(additional, dict):
-            yield from validator.descend(value, additional, path=name)
-        elif additional is False:
-            yield ValidationError("has a property that is not allowed")
-
-
-def _unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
-    if wanted is True and isinstance(instance, list):
-        _meter.get().spend(_meter.get().weight(instance))
-        if len({_key(item) for item in instance}) != len(instance):
-            yield ValidationError("has an item twice")
-
-
-def _found(pattern: str, text: str) -> bool:
-    _meter.get().spend(1 + states(pattern) * len(text) // 4_096)
-    return searches(pattern, text)
-
-
-def _key(value: Any) -> Any:
-    """A hashable value, equal for what JSON Schema calls equal: 1 is 1.0 and is not true."""
-    if isinstance(value, dict):
-        return frozenset((name, _key(member)) for name, member in value.items())
-    if isinstance(value, list):
-        return tuple(map(_key, value))
-    return ("boolean", value) if isinstance(value, bool) else value
+    found = faults(validator, instance, Meter(instance, steps), most=1)
+    return best_match(found) if found else None
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:

@@ -87,7 +87,7 @@ async def submit(request: web.Request) -> web.Response:
     batch_id = _id_of(listed.name, owner, body.get("batchId"))
     wanted = BatchRecord(batch_id, listed.name, owner, len(values))
     jobs = [_named(value, wanted.job_id(number)) for number, value in enumerate(values)]
-    check_many(listed, jobs, place)
+    await check_many(listed, jobs, place)
     try:
         record, known = await open_batch(request.app[REDIS], wanted, _digest(values))
     except OtherBatch:

@@ -2,29 +2,21 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jsonschema.exceptions import SchemaError
-from jsonschema.exceptions import ValidationError as SchemaMismatch
-from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
 from pydantic import TypeAdapter, ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from gateway.admission import Admission
 from gateway.coalesce import Coalescer
 from gateway.errors import QueueNotFound
+from gateway.payload_schema import PayloadSchema, compiled
 from schemas.job import QueueName
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis
 from streams.errors import CredstreamError
 from streams.store import registered
-
-logger = logging.getLogger(__name__)
 
 FRESH_S = 2.0
 _NAME = TypeAdapter(QueueName)
@@ -39,7 +31,7 @@ class Listed:
     spec: QueueSpec | None = None
     """The product's own queues: the engine checks their payloads by this."""
     schema: dict[str, Any] | None = None
-    checker: Validator | None = None
+    checker: PayloadSchema | None = None
     """A JSON Schema that workers registered: the gateway checks by this. For a queue of the product
     it says what the workers can do beyond the payload model."""
     admission: Admission = field(default_factory=Admission, compare=False)
@@ -48,20 +40,6 @@ class Listed:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "together", Coalescer(self.queue, self.admission))
-
-    def mismatches(self, data: dict[str, Any]) -> list[SchemaMismatch]:
-        """What the registered JSON Schema has against `data`.
-
-        A schema that cannot be followed to its end (a reference to nowhere or to itself) has
-        nothing against anything: its author's mistake must not close the queue.
-        """
-        if self.checker is None:
-            return []
-        try:
-            return list(self.checker.iter_errors(data))
-        except (Unresolvable, RecursionError) as error:
-            logger.warning("queue %s: its schema cannot be followed: %s", self.name, error)
-            return []
 
 
 class Directory:
@@ -125,7 +103,7 @@ class Directory:
             for name, listed in self._product.items():
                 if listed.schema != said.get(name):
                     schema = said.get(name)
-                    checker = _checker(name, schema)
+                    checker = compiled(name, schema)
                     self._product[name] = replace(listed, schema=schema, checker=checker)
             self._read_at_s = started_s
 
@@ -133,22 +111,8 @@ class Directory:
         known = self._custom.get(name)
         if known is not None and known.schema == schema:
             return known
-        checker = _checker(name, schema)
+        checker = compiled(name, schema)
         return Listed(name, Queue(name, self._redis), None, schema, checker, self.admission)
-
-
-def _checker(name: str, schema: dict[str, Any] | None) -> Validator | None:
-    """Compiled once per schema. One that is no schema checks nothing, and says so in the log."""
-    if schema is None:
-        return None
-    cls = validator_for(schema, default=Draft202012Validator)
-    try:
-        cls.check_schema(schema)
-    except SchemaError as error:
-        logger.warning("queue %s: its schema is not a JSON Schema: %s", name, error.message)
-        return None
-    # An empty registry: a schema from Redis must not make the gateway fetch addresses.
-    return cls(schema, registry=Registry())
 
 
 def _is_name(name: str) -> bool:

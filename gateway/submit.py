@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway import faults
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, Kind, OtherOrganization, Refusal
 from gateway.idempotency import Reused
+from gateway.payload_schema import PayloadSchema
 from gateway.shapes import Submission, receipt
 from gateway.tenancy import refuse_taken
 from gateway.tracing import submitting
@@ -24,6 +25,7 @@ from streams.errors import KeyReused
 from streams.once import OnceKey
 
 FAULTS_PER_JOB_MAX = 10
+NOTHING_QUEUED = "Nothing was queued; `errors` says what does not fit."
 _SUBMISSIONS = TypeAdapter(list[Submission])
 
 
@@ -56,7 +58,7 @@ async def submit_one(
     Raises InvalidJob, OtherOrganization, Reused, and as the engine does."""
     try:
         job = Submission.model_validate(value)
-        _check(listed, [job], way)
+        await _check(listed, [job], way)
         await refuse_taken(listed, way.organization_id, _named_ids([job]))
         with submitting(way.trace, listed.name, [_trace_named(job)]) as told:
             new = NewJob(job.name or listed.name, job.data, _traced(job.options, told.trace))
@@ -68,7 +70,7 @@ async def submit_one(
         if added.deduplicated:
             await refuse_taken(listed, way.organization_id, [added.id])
     except (ValidationError, InvalidJob) as error:
-        raise _refused(error, faults_of(listed, value)) from None
+        raise _refused(error, _all_faults(listed, [((), value)]) or _told(error)) from None
     return receipt(listed.name, new.name, added), replayed
 
 
@@ -81,7 +83,7 @@ async def submit_many(
     Raises as `submit_one`."""
     try:
         jobs = _SUBMISSIONS.validate_python(values)
-        _check(listed, jobs, way)
+        await _check(listed, jobs, way, place)
         await refuse_taken(listed, way.organization_id, _named_ids(jobs))
         with submitting(way.trace, listed.name, [_trace_named(job) for job in jobs]) as told:
             new = [
@@ -96,7 +98,8 @@ async def submit_many(
         known = [one.id for one in added if one.deduplicated]
         await refuse_taken(listed, way.organization_id, known)
     except (ValidationError, InvalidJob) as error:
-        raise _refused(error, _all_faults(listed, values, place)) from None
+        found = _all_faults(listed, _placed(values, place))
+        raise _refused(error, found or _told(error)) from None
     receipts = [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
     return receipts, replayed
 
@@ -113,17 +116,17 @@ async def _once(listed: Listed, jobs: list[NewJob], key: OnceKey) -> tuple[list[
         raise Reused("Another body was sent with this Idempotency-Key; take a new one.") from None
 
 
-def check_many(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
+async def check_many(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
     """Raises what `submit_many` would raise because of the jobs themselves."""
-    found = _all_faults(listed, values, place)
+    found = _all_faults(listed, _placed(values, place))
+    if not found and listed.checker is not None:
+        found = await _mismatches(listed.checker, [value["data"] for value in values], place)
     if found:
-        raise InvalidJob("Nothing was queued; `errors` says what does not fit.", found)
+        raise InvalidJob(NOTHING_QUEUED, found)
 
 
-def _all_faults(listed: Listed, values: list[Any], place: faults.Path) -> list[Fault]:
-    return [
-        fault for i, value in enumerate(values) for fault in faults_of(listed, value, *place, i)
-    ]
+def _placed(values: list[Any], place: faults.Path) -> list[tuple[faults.Path, Any]]:
+    return [((*place, index), value) for index, value in enumerate(values)]
 
 
 def _trace_named(job: Submission) -> str | None:
@@ -139,35 +142,61 @@ def _traced(options: JobOptions | None, trace: str | None) -> JobOptions | None:
     return options.model_copy(update={"traceparent": options.traceparent or trace})
 
 
-def faults_of(listed: Listed, value: Any, *index: str | int) -> list[Fault]:
-    """What is wrong with one submitted job (`index`: its place in the body), at most ten."""
+def _all_faults(listed: Listed, placed: list[tuple[faults.Path, Any]]) -> list[Fault]:
+    """What is wrong with submitted jobs (each with its place in the body), at most ten of each;
+    of what a registered schema says, as much as can be said in a moment."""
     found: list[Fault] = []
+    fitting: list[tuple[faults.Path, dict[str, Any]]] = []
+    for place, value in placed:
+        wrong = _faults_of_model(Submission, value, place)
+        data = value.get("data") if isinstance(value, dict) else None
+        if isinstance(data, dict):
+            payload = listed.spec.payload if listed.spec is not None else None
+            unfit = _faults_of_model(payload, data, (*place, "data")) if payload else []
+            if not unfit:
+                fitting.append(((*place, "data"), data))
+            wrong += unfit
+        found += wrong[:FAULTS_PER_JOB_MAX]
+    if listed.checker is not None:
+        for index, mismatch in listed.checker.at_once([data for _, data in fitting]):
+            found += faults.of_schema([mismatch], fitting[index][0])
+    return found
+
+
+def _faults_of_model(model: type[BaseModel], value: Any, place: faults.Path) -> list[Fault]:
     try:
-        Submission.model_validate(value)
+        model.model_validate(value)
     except ValidationError as error:
-        found += faults.of_model(error, value, index)
-    data = value.get("data") if isinstance(value, dict) else None
-    if isinstance(data, dict):
-        found += _payload_faults(listed, data, (*index, "data"))
-    return found[:FAULTS_PER_JOB_MAX]
+        return faults.of_model(error, value, place)
+    return []
 
 
-def _payload_faults(listed: Listed, data: dict[str, Any], place: faults.Path) -> list[Fault]:
-    if listed.spec is not None and listed.spec.payload is not None:
-        try:
-            listed.spec.payload.model_validate(data)
-        except ValidationError as error:
-            return faults.of_model(error, data, place)
-    return faults.of_schema(listed.mismatches(data), place)
-
-
-def _check(listed: Listed, jobs: Sequence[Submission], way: Way) -> None:
-    """What only the gateway knows: who submits, and the JSON Schema that workers registered."""
+async def _check(
+    listed: Listed, jobs: Sequence[Submission], way: Way, place: faults.Path | None = None
+) -> None:
+    """What only the gateway knows: who submits, and the JSON Schema that workers registered.
+    `place` of an array in the body; None: the body is the job."""
     own = way.organization_id
     if own is not None and any(job.data.get("organizationId") != own for job in jobs):
         raise OtherOrganization("Every job must name your organization (data.organizationId).")
-    if listed.checker is not None and any(listed.mismatches(job.data) for job in jobs):
-        raise InvalidJob("")
+    if listed.checker is not None:
+        found = await _mismatches(listed.checker, [job.data for job in jobs], place)
+        if found:
+            raise InvalidJob(NOTHING_QUEUED, found)
+
+
+async def _mismatches(
+    schema: PayloadSchema, payloads: list[dict[str, Any]], place: faults.Path | None
+) -> list[Fault]:
+    found: list[Fault] = []
+    for index, mismatch in await schema.mismatches(payloads):
+        where = ("data",) if place is None else (*place, index, "data")
+        found += faults.of_schema([mismatch], where)
+    return found
+
+
+def _told(error: ValidationError | InvalidJob) -> list[Fault]:
+    return list(error.faults) if isinstance(error, InvalidJob) else []
 
 
 def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> Refusal:
@@ -176,4 +205,4 @@ def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> Refusal
         found = found or faults.of_model(error, None)
         if {one["type"] for one in error.errors(include_input=False)} == {PAYLOAD_TOO_LARGE}:
             return JobTooBig("Nothing was queued; `errors` says what is too large.", found)
-    return InvalidJob("Nothing was queued; `errors` says what does not fit.", found)
+    return InvalidJob(NOTHING_QUEUED, found)
