@@ -29,9 +29,9 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     # organization, once the first job is gone must not bring back the first job's DID.
     origin = (job.queue, job.id, str(job.timestamp), request.organization_id)
     try:
-        if request.did_method == "key":
-            return await _did_key(custody, request, origin)
-        return await _did_web(Hosting(custody), request, origin)
+        if request.did_method == "web":
+            return await _did_web(Hosting(custody), request, origin)
+        return await _did_key(custody, request, origin)
     except CredentialError as error:
         raise Reject(str(error), code=error.code) from None
 
@@ -39,12 +39,16 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
 async def _did_key(
     custody: Custody, request: DidOperation, origin: tuple[str, ...]
 ) -> dict[str, Any]:
+    """G5: neither did:key nor did:jwk ever changes. Of the two only did:key is made here."""
+    method = request.did_method
     if request.operation != "create":
         raise Reject(
-            f"The did:key method does not support {_DOING[request.operation]}: the DID is its key "
-            "and nothing else. Create a new DID instead.",
+            f"The did:{method} method does not support {_DOING[request.operation]}: the DID is its "
+            "key and nothing else. Create a new DID instead.",
             code="operation_not_supported",
         )
+    if method == "jwk":
+        raise Reject("A did:jwk is not made here: take did:key.", code="operation_not_supported")
     kind = request.details.key_type or DEFAULT_KEY_TYPE
     did = await custody.create_did_key(origin, request.organization_id, kind)
     return {

@@ -130,7 +130,8 @@ class DidOperation(Payload):
     """
 
     operation: Literal["create", "update", "deactivate"]
-    did_method: Literal["key", "web"]
+    did_method: Literal["key", "web", "jwk"]
+    """A did:jwk is its key, as a did:key is: neither can be updated or deactivated (G5)."""
     organization_id: OrganizationId
     user_id: UserId
     metadata: Annotated[

@@ -10,7 +10,7 @@ import streams
 from consumers.custody import Custody, KeyRefused, open_custody
 from consumers.processor import Resources
 from consumers.processors import did_operations
-from credentials import did_key, keys
+from credentials import did_jwk, did_key, keys
 from credentials.keyring import KeyringError
 
 
@@ -98,6 +98,21 @@ async def test_a_did_key_never_changes(desk: Any, payload: Any, operation: str) 
     rejection = await desk.refused("did-operations", data)
     assert rejection.code == "operation_not_supported"
     assert "does not support" in str(rejection)
+
+
+@pytest.mark.parametrize("operation", ["update", "deactivate"])
+async def test_a_did_jwk_never_changes(desk: Any, payload: Any, operation: str) -> None:
+    """G5: refused for good, as for did:key, whatever the attempts."""
+    did = did_jwk.encode(keys.public_jwk(keys.generate("P-256")))
+    data = payload.create(operation=operation, didMethod="jwk", did=did)
+    rejection = await desk.refused("did-operations", data)
+    assert rejection.code == "operation_not_supported"
+    assert "did:jwk" in str(rejection)
+
+
+async def test_a_did_jwk_is_not_made_here(desk: Any, payload: Any) -> None:
+    rejection = await desk.refused("did-operations", payload.create(didMethod="jwk"))
+    assert rejection.code == "operation_not_supported"
 
 
 async def test_the_ring_outlives_a_process(redis: Any, tmp_path: Path) -> None:
