@@ -13,6 +13,7 @@ from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, Refusal
 from gateway.gate import GATE
 from gateway.keys import REDIS
 from gateway.principal import GRANTED, ROLES, Scope, principal_of, scopes_of
+from gateway.remembered import planned
 from gateway.routes import Parameter, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
@@ -103,7 +104,8 @@ async def create(request: web.Request) -> web.Response:
     if wanted.expires_at is not None and wanted.expires_at <= time.time() * 1_000:
         fault = Fault("/expiresAt", "lies in the past")
         raise InvalidRequest("No key was made; `errors` says what does not fit.", [fault])
-    text, key_id = access.mint("live" if RingSettings().app_env == "production" else "dev")
+    text = await planned(request, _minted)
+    key_id = str(access.key_id_of(text))
     new = access.NewKey(wanted.name, scopes, organization_id, wanted.expires_at)
     said = {"name": wanted.name, "scopes": scopes, "expiresAt": wanted.expires_at}
     who = deed(request, "key.create", key_id, organization_id, said)
@@ -111,6 +113,10 @@ async def create(request: web.Request) -> web.Response:
     request.app[GATE].forget(key_id)
     told = NewKey(**_facts(record), key=text).model_dump(by_alias=True)
     return envelope(told, 201, {"Location": f"/keys/{key_id}"})
+
+
+async def _minted() -> str:
+    return access.mint("live" if RingSettings().app_env == "production" else "dev")[0]
 
 
 async def listed(request: web.Request) -> web.Response:

@@ -25,6 +25,7 @@ from gateway.errors import (
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import shown
+from gateway.remembered import new_id, planned
 from gateway.routes import END, START, TRACEPARENT, Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import Way, check_many, submit_many
@@ -33,7 +34,6 @@ from schemas.fields import Did, OrganizationId, UserId
 from schemas.job import JobView, State, Wire
 from schemas.queues import vc_verification
 from streams.batches import BatchRecord, OtherBatch, batch_stored, find_batch, open_batch
-from streams.job import new_ids
 from streams.outcomes import endings, states
 from streams.store import Store
 
@@ -84,7 +84,10 @@ async def submit(request: web.Request) -> web.Response:
     body = await read_json(request, bulk=True)
     values, place = _jobs_of(listed.name, body, request.app[SETTINGS].bulk_jobs_max)
     owner = _organization_of(request, values)
-    batch_id = _id_of(listed.name, owner, body.get("batchId"))
+    named = body.get("batchId")
+    batch_id = (
+        await planned(request, new_id) if named is None else _id_of(listed.name, owner, named)
+    )
     wanted = BatchRecord(batch_id, listed.name, owner, len(values))
     jobs = [_named(value, wanted.job_id(number)) for number, value in enumerate(values)]
     await check_many(listed, jobs, place)
@@ -179,10 +182,8 @@ def _organization_of(request: web.Request, jobs: list[dict[str, Any]]) -> str | 
     return owner if isinstance(owner, str) and owner else None
 
 
-def _id_of(queue: str, owner: str | None, named: str | None) -> str:
-    """A new id; one made from what the submitter calls it, so that tenants cannot meet."""
-    if named is None:
-        return new_ids(1)[0]
+def _id_of(queue: str, owner: str | None, named: str) -> str:
+    """An id made from what the submitter calls it, so that tenants cannot meet."""
     digest = hashlib.sha256(orjson.dumps([queue, owner, named])).digest()
     return "b" + base64.b32encode(digest)[:25].decode().lower()
 

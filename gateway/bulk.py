@@ -13,8 +13,9 @@ from gateway.addressed import QUEUE, queue_of
 from gateway.body import read_model
 from gateway.directory import Listed
 from gateway.principal import Scope, principal_of
+from gateway.remembered import mark_of
 from gateway.routes import Route
-from gateway.selection import SAMPLE, BulkOutcome, Chosen, Selection, choose
+from gateway.selection import SAMPLE, BulkOutcome, Chosen, Selection, chosen_by
 from gateway.shapes import envelope
 from gateway.tenancy import deed
 from streams.bulk import DONE, Terms, Verb, act
@@ -43,12 +44,12 @@ async def promote(request: web.Request) -> web.Response:
 async def _all(request: web.Request, verb: Verb) -> web.Response:
     listed = await queue_of(request)
     selection = await read_model(request, Selection)
-    chosen = await choose(listed, selection, principal_of(request))
+    chosen = await chosen_by(request, listed, selection)
     words: Sequence[str] = ()
     if not selection.dry_run:
         said = selection.model_dump(mode="json", by_alias=True, exclude_none=True)
         who = recorded(request, listed, f"jobs.{verb}", said, len(chosen.ids))
-        words = await act(listed.queue.store, verb, chosen.ids, who=who)
+        words = await act(listed.queue.store, verb, chosen.ids, who=who, once=mark_of(request))
     whole = principal_of(request).is_platform
     told = outcome(verb, chosen, words, dry_run=selection.dry_run, whole=whole)
     return envelope(told.model_dump(by_alias=True))

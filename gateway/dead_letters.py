@@ -18,8 +18,9 @@ from gateway.errors import BadQuery
 from gateway.listing import BEFORE, bad, cursor_in, packed
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
+from gateway.remembered import mark_of
 from gateway.routes import Parameter, Route
-from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, choose
+from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, chosen_by
 from gateway.shapes import envelope
 from schemas.job import Flag, Integer, JobView, Number, State
 from streams.bulk import Terms, Verb, act
@@ -71,7 +72,7 @@ async def redrive(request: web.Request) -> web.Response:
     """Dead letters run again, with all their attempts, spread over time if you like."""
     listed = await queue_of(request)
     wanted = await read_model(request, Redrive)
-    chosen = await choose(listed, wanted, principal_of(request))
+    chosen = await chosen_by(request, listed, wanted)
     words: list[str] = []
     if not wanted.dry_run:
         said = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -80,7 +81,9 @@ async def redrive(request: web.Request) -> web.Response:
             interval_ms=1_000 / wanted.per_second if wanted.per_second else 0,
             most_endings=None if wanted.force else wanted.max_redrives,
         )
-        words = await act(listed.queue.store, Verb.RETRY, chosen.ids, terms, who=who)
+        words = await act(
+            listed.queue.store, Verb.RETRY, chosen.ids, terms, who=who, once=mark_of(request)
+        )
     whole = principal_of(request).is_platform
     told = outcome(Verb.RETRY, chosen, words, dry_run=wanted.dry_run, whole=whole)
     return envelope(told.model_dump(by_alias=True))

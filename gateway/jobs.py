@@ -10,6 +10,7 @@ from gateway.caching import tagged
 from gateway.errors import JobNotFound
 from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown, shown
+from gateway.remembered import mark_of
 from gateway.routes import IF_NONE_MATCH, Route
 from gateway.shapes import (
     Attempts,
@@ -37,7 +38,8 @@ async def show(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """A failed job runs again, with all its attempts."""
     listed, job_id = await job_of(request)
-    state = await listed.queue.revive(job_id, who=_deed(request, "job.retry", listed.name, job_id))
+    who = _deed(request, "job.retry", listed.name, job_id)
+    state = await listed.queue.revive(job_id, who=who, once=mark_of(request))
     return envelope({"id": job_id, "queue": listed.name, "state": state})
 
 
@@ -45,7 +47,7 @@ async def promote(request: web.Request) -> web.Response:
     """A delayed job waits for a worker now."""
     listed, job_id = await job_of(request)
     who = _deed(request, "job.promote", listed.name, job_id)
-    state = await listed.queue.advance(job_id, who=who)
+    state = await listed.queue.advance(job_id, who=who, once=mark_of(request))
     return envelope({"id": job_id, "queue": listed.name, "state": state})
 
 
@@ -64,7 +66,8 @@ async def prioritize(request: web.Request) -> web.Response:
 async def cancel(request: web.Request) -> web.Response:
     """Stop a job: 200, it will not run; 202, its worker has been told."""
     listed, job_id = await job_of(request)
-    word = await listed.queue.cancel(job_id, who=_deed(request, "job.cancel", listed.name, job_id))
+    who = _deed(request, "job.cancel", listed.name, job_id)
+    word = await listed.queue.cancel(job_id, who=who, once=mark_of(request))
     status = 202 if word == "cancelling" else 200
     return envelope({"id": job_id, "queue": listed.name, "outcome": word}, status)
 

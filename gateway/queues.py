@@ -15,6 +15,7 @@ from gateway.directory import Listed
 from gateway.keys import DIRECTORY
 from gateway.own_counts import OWN_COUNTS
 from gateway.principal import Scope, principal_of
+from gateway.remembered import mark_of
 from gateway.routes import IF_NONE_MATCH, Route
 from gateway.shapes import (
     Cleaned,
@@ -85,14 +86,16 @@ async def _stats(request: web.Request, listed: Listed) -> dict[str, Any]:
 async def pause(request: web.Request) -> web.Response:
     """Nothing new starts; what runs goes on."""
     listed = await queue_of(request)
-    await listed.queue.pause(who=deed(request, "queue.pause", listed.name, None))
+    who = deed(request, "queue.pause", listed.name, None)
+    await listed.queue.pause(who=who, once=mark_of(request))
     return envelope({"name": listed.name, "paused": True})
 
 
 async def resume(request: web.Request) -> web.Response:
     """Undo pause."""
     listed = await queue_of(request)
-    await listed.queue.resume(who=deed(request, "queue.resume", listed.name, None))
+    who = deed(request, "queue.resume", listed.name, None)
+    await listed.queue.resume(who=who, once=mark_of(request))
     return envelope({"name": listed.name, "paused": False})
 
 
@@ -101,7 +104,8 @@ async def clean(request: web.Request) -> web.Response:
     listed = await queue_of(request)
     wanted = await read_model(request, CleanRequest)
     who = deed(request, "queue.clean", listed.name, None, wanted.model_dump(mode="json"))
-    removed = await listed.queue.clean(wanted.grace, State(wanted.status), who=who)
+    state, once = State(wanted.status), mark_of(request)
+    removed = await listed.queue.clean(wanted.grace, state, who=who, once=once)
     return envelope({"removed": removed})
 
 

@@ -1,19 +1,21 @@
 """What a POST under an Idempotency-Key was answered, which is what its repetition is answered.
 
 Every POST of the route table takes part. Submissions remember by themselves, in the script that
-adds the jobs; the others claim their key in Redis before and keep the answer after. Only successes
-are kept, for 24 hours. An answer that holds a secret is kept encrypted under the credential that
-asked, so that Redis holds no secret, and nobody else gets it.
+adds the jobs; the others claim their key in Redis before and keep the answer after. A handler says
+with `planned` what it is about to do, and hands `mark_of` to the scripts that do it: so a request
+whose gateway died between effect and answer is finished, not done twice. Only successes are kept,
+for 24 hours. An answer that holds a secret is kept encrypted under the credential that asked, so
+that Redis holds no secret, and nobody else gets it.
 """
 
 import functools
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 import orjson
 from aiohttp import web
@@ -28,7 +30,8 @@ from gateway.idempotency import REPLAYED, InFlight, Reused, key_in, scoped
 from gateway.keys import REDIS
 from gateway.routes import Route
 from streams import answers
-from streams.errors import CredstreamError, KeyReused
+from streams.errors import CredstreamError, KeyReused, NotFound, WrongState
+from streams.job import new_ids
 from streams.once import OnceKey
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,18 @@ ANSWER_MAX_BYTES: Final = 256 * 1024
 KEPT_HEADERS: Final = ("Content-Type", "Location", "Cache-Control", "Vary", "ETag")
 NONCE_BYTES: Final = 12
 PLAIN, SEALED, TOO_LONG = b"p", b"s", b"l"
+Plan = TypeVar("Plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request under an idempotency key, while it is answered."""
+
+    claimed: answers.Claimed
+    seal: AESGCM | None
+
+
+_CALL = web.RequestKey("call", Call)
 
 
 class Withheld(Refusal):
@@ -77,22 +92,62 @@ async def _once(request: web.Request, route: Route, key: str) -> web.StreamRespo
     seal = _seal(request, key) if route.secret else None
     if isinstance(found, bytes):
         return _again(found, seal)
-    said = None
+    request[_CALL] = Call(found, seal)
+    said, refused = None, False
     try:
         response = await route.handler(request)
         said = _said(response, seal)
+        refused = said is None
+    except (Refusal, NotFound, WrongState) as error:
+        refused = not isinstance(error, Withheld)  # who may not finish it spoils nothing
+        raise
     finally:
-        await _end(request, found, said)
+        await _end(request, found, said, refused=refused)
     return response
 
 
-async def _end(request: web.Request, claimed: answers.Claimed, said: bytes | None) -> None:
+def mark_of(request: web.Request) -> str:
+    """What the scripts of this request write down as done, they write under this name; empty: the
+    request has no Idempotency-Key."""
+    call = request.get(_CALL)
+    return "" if call is None else call.claimed.mark
+
+
+async def planned(request: web.Request, make: Callable[[], Awaitable[Plan]]) -> Plan:
+    """What `make` answers (JSON), decided once under an Idempotency-Key and written down before
+    anything is done. Raises as `make`; InFlight, Withheld."""
+    call = request.get(_CALL)
+    if call is None:
+        return await make()
+    text = call.claimed.plan
+    if not text:
+        text = _closed(orjson.dumps(await make()), call.seal)
+        try:
+            text = await answers.plan(request.app[REDIS], call.claimed, text)
+        except answers.Running:
+            told = "Another request with this Idempotency-Key goes on with it."
+            raise InFlight(told) from None
+    opened = _opened(text, call.seal)
+    if opened is None:
+        raise Withheld("It was begun; only the credential that began it can finish it.")
+    plan: Plan = orjson.loads(opened)
+    return plan
+
+
+async def new_id() -> str:
+    """The id of a job or batch that is going to be added; a plan."""
+    return new_ids(1)[0]
+
+
+async def _end(
+    request: web.Request, claimed: answers.Claimed, said: bytes | None, *, refused: bool
+) -> None:
     """Keep the answer, or give the key free. What was done is done and told, even when Redis has
     just gone; then the claim runs out."""
     redis = request.app[REDIS]
     try:
         if said is None:
-            await answers.drop(redis, claimed)
+            await answers.drop(redis, claimed, refused=refused)
         else:
             await answers.keep(redis, claimed, said)
     except CredstreamError as error:
@@ -108,25 +163,33 @@ def _said(response: web.StreamResponse, seal: AESGCM | None) -> bytes | None:
         return TOO_LONG
     kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
     text = orjson.dumps([response.status, kept]) + b"\n" + body
+    return _closed(text, seal)
+
+
+def _closed(text: bytes, seal: AESGCM | None) -> bytes:
     if seal is None:
         return PLAIN + text
     nonce = secrets.token_bytes(NONCE_BYTES)
     return SEALED + nonce + seal.encrypt(nonce, text, None)
 
 
+def _opened(said: bytes, seal: AESGCM | None) -> bytes | None:
+    """None: it was closed by another credential."""
+    if said[:1] != SEALED:
+        return said[1:]
+    if seal is not None:
+        with suppress(InvalidTag):
+            return seal.decrypt(said[1 : 1 + NONCE_BYTES], said[1 + NONCE_BYTES :], None)
+    return None
+
+
 def _again(said: bytes, seal: AESGCM | None) -> web.Response:
     """The answer as it was. Raises Withheld."""
-    kind, text = said[:1], said[1:]
-    if kind == TOO_LONG:
+    if said == TOO_LONG:
         raise Withheld("It has been done; the answer was too long to be kept.")
-    if kind == SEALED:
-        opened = None
-        if seal is not None:
-            with suppress(InvalidTag):
-                opened = seal.decrypt(text[:NONCE_BYTES], text[NONCE_BYTES:], None)
-        if opened is None:
-            raise Withheld("It has been done; only the credential that asked sees the answer.")
-        text = opened
+    text = _opened(said, seal)
+    if text is None:
+        raise Withheld("It has been done; only the credential that asked sees the answer.")
     head, _, body = text.partition(b"\n")
     status, headers = orjson.loads(head)
     return web.Response(status=status, headers={**headers, **REPLAYED}, body=body)

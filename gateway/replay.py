@@ -15,6 +15,7 @@ from gateway.body import EMPTY, read_json
 from gateway.errors import InvalidRequest
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
+from gateway.remembered import mark_of, planned
 from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
@@ -85,15 +86,18 @@ async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
     if not principal_of(request).is_platform or organization_id is not None:
         organization_id = organization_of(request, organization_id)
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
-    matching, cursor = await _find(queue, wanted, organization_id)
-    chosen = matching[: wanted.limit]
+
+    async def find() -> tuple[list[str], bool, str | None]:
+        matching, cursor = await _find(queue, wanted, organization_id)
+        return matching[: wanted.limit], len(matching) > wanted.limit, cursor
+
+    chosen, left, cursor = await (find() if wanted.dry_run else planned(request, find))
     sent: list[str] = []
     if chosen and not wanted.dry_run:
         parameters = wanted.model_dump(by_alias=True, exclude_none=True) | {"jobs": len(chosen)}
         who = deed(request, "webhook.replay", WEBHOOKS, organization_id, parameters)
         await store.record(request.app[REDIS], queue.store.keys, who)
-        sent = [job_id for job_id in chosen if await _revive(queue, job_id)]
-    left = len(matching) > len(chosen)
+        sent = [job_id for job_id in chosen if await _revive(queue, job_id, mark_of(request))]
     if left and not wanted.dry_run:
         cursor = wanted.cursor  # what ran is not there any more, so the next look finds the others
     return _answer(wanted, chosen, sent) | {"more": left or cursor is not None, "cursor": cursor}
@@ -149,9 +153,9 @@ def origin_in(data: Any) -> str | None:
         return None
 
 
-async def _revive(queue: Queue, job_id: str) -> bool:
+async def _revive(queue: Queue, job_id: str, once: str) -> bool:
     try:
-        await queue.revive(job_id)
+        await queue.revive(job_id, once=once)
     except (NotFound, WrongState):  # somebody else was faster
         return False
     return True

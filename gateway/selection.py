@@ -1,15 +1,17 @@
 """Which jobs a bulk request is about: named one by one, or described."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, Self
 
+from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidRequest
 from gateway.listing import packed, unpacked
-from gateway.principal import Principal, Scope
+from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import redacted_text
+from gateway.remembered import planned
 from gateway.shapes import JobName
 from schemas.fields import OrganizationId
 from schemas.job import Flag, Integer, JobId, State, Wire
@@ -96,6 +98,18 @@ class Chosen:
     scanned: int = 0
     foreign: int = 0
     """Ids of others' jobs, which are as good as missing."""
+
+
+async def chosen_by(request: web.Request, listed: Listed, selection: Selection) -> Chosen:
+    """As `choose`; what is going to be done is the same each time under an Idempotency-Key."""
+    principal = principal_of(request)
+    if selection.dry_run:
+        return await choose(listed, selection, principal)
+
+    async def make() -> dict[str, Any]:
+        return asdict(await choose(listed, selection, principal))
+
+    return Chosen(**await planned(request, make))
 
 
 async def choose(listed: Listed, selection: Selection, principal: Principal) -> Chosen:

@@ -1,9 +1,8 @@
 """The doorway of the W3C CCG VC API (https://w3c-ccg.github.io/vc-api/): issue and verify.
 
 What is asked for becomes a job like any other, in front of those that nobody waits for, and the
-answer waits for its end. Shapes are those of the VC API, so there is no envelope around them.
-Credentials are secured by JOSE: an EnvelopedVerifiableCredential for data model 2.0, a plain JWT
-for 1.1. Data Integrity proofs are not known here.
+answer waits for its end. Shapes are those of the VC API, without an envelope. Credentials are
+secured by JOSE: an EnvelopedVerifiableCredential for data model 2.0, a plain JWT for 1.1.
 """
 
 import asyncio
@@ -22,6 +21,7 @@ from gateway.body import EMPTY, read_json
 from gateway.errors import TYPE_PREFIX, Fault, InvalidJob, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
+from gateway.remembered import new_id, planned
 from gateway.routes import TRACEPARENT, Route
 from gateway.submit import JobTooBig, Way, submit_one
 from gateway.tenancy import organization_of
@@ -86,7 +86,7 @@ async def issue(request: web.Request) -> web.Response:
     }
     if "status" in options:
         data["status"] = options["status"]
-    job = await _run(request, "vc-issuance", data)
+    job = await _run(request, "vc-issuance", data, await planned(request, new_id))
     if job.state is State.FAILED:
         error = job.errors[-1]
         if error.reason == "rejected":
@@ -172,10 +172,10 @@ async def _verify(request: web.Request, options: Json, data: Json) -> Json:
     return result
 
 
-async def _run(request: web.Request, name: str, data: Json) -> JobView:
+async def _run(request: web.Request, name: str, data: Json, job_id: str | None = None) -> JobView:
     """A job from submission to end. Raises BadRequest, NotInTime, and as the engine does."""
     listed = await request.app[DIRECTORY].find(name)
-    options = {"priority": JobPriority.HIGH, "expires": WAIT_MAX_S * 1_000}
+    options = {"priority": JobPriority.HIGH, "expires": WAIT_MAX_S * 1_000, "jobId": job_id}
     trace = trace_of(request.headers.get("traceparent"))
     with request.app[READER].follow(name) as tape:
         place = await tape.now()

@@ -1,12 +1,15 @@
 """Answers to requests under an idempotency key, for requests that are not submissions (API-5).
 
 Submissions write theirs down in the script that adds the jobs (`streams.once`). What other requests
-do is spread over scripts, so here a key is claimed before, and the answer is kept after. Who dies
-in between leaves a claim that runs out: the next request with the key is done, as if it were new.
+do is spread over scripts, so here a key is claimed before, and the answer is kept after. What the
+request is about to do (which jobs, which new id) can be written down as its plan; the scripts that
+have the effect write down themselves that they had it (`lua/_once.lua`). Who dies in between leaves
+a claim that runs out; the next request with the key takes up the plan, does what has not been done,
+and gives the answer that the first one would have given.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streams import keys
 from streams.connection import Redis
@@ -29,6 +32,13 @@ class Claimed:
 
     key: OnceKey
     nonce: str
+    plan: bytes = b""
+    """What an earlier request was about to do; empty: there was none, or it had none."""
+
+    @property
+    def mark(self) -> str:
+        """The name under which scripts write down what they have done for this request."""
+        return f"{self.key.digest}:{self.key.fingerprint[:16]}"
 
 
 async def claim(redis: Redis, key: OnceKey) -> Claimed | bytes:
@@ -46,7 +56,27 @@ async def claim(redis: Redis, key: OnceKey) -> Claimed | bytes:
         raise KeyReused("the idempotency key was used for another request")
     if reply[0] == b"RUNNING":
         raise Running(key.digest)
-    return bytes(reply[1]) if reply[0] == b"ANSWERED" else claimed
+    if reply[0] == b"ANSWERED":
+        return bytes(reply[1])
+    return replace(claimed, plan=bytes(reply[1]))
+
+
+async def plan(redis: Redis, claimed: Claimed, text: bytes) -> bytes:
+    """Write down what is about to be done; answers what is written there. Raises Running when the
+    claim has run out and somebody else has the key, Unavailable."""
+    reply = await change(
+        redis,
+        keys.answer(claimed.key.digest),
+        "answer_plan",
+        digest=claimed.key.fingerprint,
+        nonce=claimed.nonce,
+        plan=text,
+        lease_ms=LEASE_MS,
+        keep_ms=KEEP_MS,
+    )
+    if reply[0] == b"LOST":
+        raise Running(claimed.key.digest)
+    return bytes(reply[1]) if reply[0] == b"ALREADY" else text
 
 
 async def keep(redis: Redis, claimed: Claimed, said: bytes) -> None:
@@ -62,7 +92,8 @@ async def keep(redis: Redis, claimed: Claimed, said: bytes) -> None:
     )
 
 
-async def drop(redis: Redis, claimed: Claimed) -> None:
-    """Give the key free: nothing succeeded. Raises Unavailable."""
+async def drop(redis: Redis, claimed: Claimed, *, refused: bool) -> None:
+    """Give the key free: it was refused, or (its plan stays) came to no end. Raises Unavailable."""
     at = keys.answer(claimed.key.digest)
-    await change(redis, at, "answer_drop", nonce=claimed.nonce)
+    flag = "1" if refused else ""
+    await change(redis, at, "answer_drop", nonce=claimed.nonce, refused=flag)

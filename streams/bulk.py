@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from streams.connection import Lost
-from streams.scripts import SCRIPTS, Command
+from streams.scripts import SCRIPTS, Argument, Command
 from streams.store import Store, enter
 
 WRITE_JOBS = 100
@@ -48,6 +48,11 @@ class Terms:
     most_endings: int | None = None
     """Jobs that have ended more often stay where they are; None: without bound."""
 
+    def of(self, number: int) -> dict[str, Argument]:
+        """Those of one job, as its script takes them."""
+        bound = "" if self.most_endings is None else self.most_endings
+        return {"delay_ms": round(number * self.interval_ms), "most_endings": bound}
+
 
 async def act(
     store: Store,
@@ -56,35 +61,35 @@ async def act(
     terms: Terms = Terms(),
     *,
     who: bytes = b"",
+    once: str = "",
 ) -> list[str]:
     """Do it to every job, in this order; per job `done`, `cancelling`, `missing`, `looping`, or
     the state that forbids it.
 
-    May be repeated: what is done is then told by its state. `who` (`streams.audit.Deed`) is
-    recorded once, beside the first effect. Raises Unavailable: any part may have been done."""
+    May be repeated: what is done is then told by its state; under the same `once` (a hash of an
+    idempotency key) as it was told the first time, and nothing is done to it again. `who`
+    (`streams.audit.Deed`) is recorded once, beside the first effect. Raises Unavailable: any part
+    may have been done."""
     await store.ready()
     if who:
         await enter(store.redis, store.keys)
+    store = store.under(once) if once else store
     words: list[str] = []
     for at in range(0, len(ids), WRITE_JOBS):
         part = ids[at : at + WRITE_JOBS]
         commands = [
-            _command(store, verb, job_id, terms, at + number, who)
+            store.command(
+                _SCRIPTS[verb],
+                (),
+                id=job_id,
+                **(terms.of(at + number) if verb is Verb.RETRY else {}),
+                who=who,
+                once=once and job_id,
+            )
             for number, job_id in enumerate(part)
         ]
         words += await _send(store, verb, commands)
     return words
-
-
-def _command(
-    store: Store, verb: Verb, job_id: str, terms: Terms, number: int, who: bytes
-) -> Command:
-    name = _SCRIPTS[verb]
-    if verb is not Verb.RETRY:
-        return store.command(name, id=job_id, who=who)
-    bound = "" if terms.most_endings is None else terms.most_endings
-    delay_ms = round(number * terms.interval_ms)
-    return store.command(name, id=job_id, delay_ms=delay_ms, most_endings=bound, who=who)
 
 
 async def _send(store: Store, verb: Verb, commands: list[Command]) -> list[str]:
@@ -107,6 +112,9 @@ def _word(verb: Verb, reply: list[Any], *, again: bool) -> str:
     word = _WORDS.get(reply[0]) or reply[1].decode()
     if again and word == "missing" and verb is Verb.REMOVE:
         return "done"
-    if again and word in {"waiting", "delayed", "active"} and verb in {Verb.RETRY, Verb.PROMOTE}:
+    begun = {"waiting", "delayed", "active", "completed"}
+    if again and word in begun and verb in {Verb.RETRY, Verb.PROMOTE}:
+        return "done"
+    if again and word == "failed" and verb is Verb.CANCEL:
         return "done"
     return word

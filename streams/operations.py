@@ -1,5 +1,7 @@
 """What operators do to a queue and to its jobs."""
 
+from itertools import count
+
 from schemas.job import State
 from schemas.spec import Limiter
 from streams.errors import Looping, NotFound, WrongState
@@ -13,19 +15,21 @@ class Operations:
     """The part of a queue that changes what is there.
 
     `who`: the operator's deed (`streams.audit.Deed`), recorded by the script that has the effect,
-    if it has one. Every verb may be repeated, and may raise Unavailable.
+    if it has one. `once`: the name of a call (a hash of its idempotency key); under it the verb has
+    its effect once in 24 hours, and says later what it said then. Every verb may be repeated, and
+    may raise Unavailable.
     """
 
     name: str
     store: Store
 
-    async def pause(self, *, who: bytes = b"") -> None:
+    async def pause(self, *, who: bytes = b"", once: str = "") -> None:
         """No worker starts a job until `resume`; running ones finish, adds are accepted."""
-        await self.store.call("control", ("paused", 1), event="paused", who=who)
+        await self._control(("paused", 1), "paused", who, once)
 
-    async def resume(self, *, who: bytes = b"") -> None:
+    async def resume(self, *, who: bytes = b"", once: str = "") -> None:
         """Undo `pause`."""
-        await self.store.call("control", ("paused", ""), event="resumed", who=who)
+        await self._control(("paused", ""), "resumed", who, once)
 
     async def set_limits(
         self,
@@ -40,7 +44,13 @@ class Operations:
             *("duration", limiter.duration if limiter else ""),
             *("concurrency", concurrency or ""),
         )
-        await self.store.call("control", changes, event="limits", who=who)
+        await self._control(changes, "limits", who)
+
+    async def _control(
+        self, changes: tuple[str | int, ...], event: str, who: bytes, once: str = ""
+    ) -> None:
+        store = self._marking(once)
+        await store.call("control", changes, event=event, who=who, once=once and event)
 
     async def clean(
         self,
@@ -49,24 +59,31 @@ class Operations:
         most: int | None = None,
         *,
         who: bytes = b"",
+        once: str = "",
     ) -> int:
         """Remove ended jobs that ended at least `grace_ms` ago; answers how many."""
-        removed, after = 0, b""
-        while most is None or removed < most:
+        store, removed, after = self._marking(once), 0, b""
+        for number in count():
             room = CLEAN_JOBS if most is None else min(CLEAN_JOBS, most - removed)
-            reply = await self.store.call(
-                "clean", state=state, grace_ms=grace_ms, after=after, most=room, who=who
+            reply = await store.call(
+                "clean",
+                state=state,
+                grace_ms=grace_ms,
+                after=after,
+                most=room,
+                who=who,
+                once=once and f"clean {number}",
             )
-            removed += reply[1]
+            removed += int(reply[1])
             who = b"" if removed else who  # one record, beside the first effect
             after = reply[2]
-            if not after:
+            if not after or removed == most:
                 break
         return removed
 
     async def remove(self, job_id: str, *, who: bytes = b"") -> None:
         """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
-        reply, again = await self.store.twice("remove", id=job_id, who=who)
+        reply, again = await self.store.twice("remove", id=job_id, who=who, once="")
         if reply[0] == b"MISSING" and not again:
             raise self._unknown(job_id)
         if reply[0] == b"ACTIVE":
@@ -79,23 +96,30 @@ class Operations:
         delay_ms: int = 0,
         most_endings: int | None = None,
         who: bytes = b"",
+        once: str = "",
     ) -> State:
         """Run a failed job again with all its attempts, after `delay_ms`.
 
         Raises NotFound, WrongState, Looping when it has ended more often than `most_endings`."""
         bound = "" if most_endings is None else most_endings
-        reply, again = await self.store.twice(
-            "revive", id=job_id, delay_ms=delay_ms, most_endings=bound, who=who
+        reply, again = await self._marking(once).twice(
+            "revive",
+            id=job_id,
+            delay_ms=delay_ms,
+            most_endings=bound,
+            who=who,
+            once=once and job_id,
         )
         intended = State.DELAYED if delay_ms > 0 else State.WAITING
         if reply[0] == b"LOOP":
             raise Looping(f"job {job_id} has failed {int(reply[1])} times")
-        done = (State.WAITING, State.DELAYED, State.ACTIVE)
+        done = (State.WAITING, State.DELAYED, State.ACTIVE, State.COMPLETED)
         return self._moved(job_id, reply, intended, done if again else ())
 
-    async def advance(self, job_id: str, *, who: bytes = b"") -> State:
+    async def advance(self, job_id: str, *, who: bytes = b"", once: str = "") -> State:
         """Let a delayed job wait for a worker now. Raises NotFound, WrongState."""
-        reply, again = await self.store.twice("advance", id=job_id, who=who)
+        store = self._marking(once)
+        reply, again = await store.twice("advance", id=job_id, who=who, once=once and job_id)
         done = (State.WAITING, State.ACTIVE, State.COMPLETED)
         return self._moved(job_id, reply, State.WAITING, done if again else ())
 
@@ -106,12 +130,15 @@ class Operations:
         state = State(reply[1].decode()) if reply[0] == b"OK" else State.WAITING
         return self._moved(job_id, reply, state, ())
 
-    async def cancel(self, job_id: str, *, who: bytes = b"") -> str:
+    async def cancel(self, job_id: str, *, who: bytes = b"", once: str = "") -> str:
         """Stop a job: `cancelled` when it had not started, `cancelling` when its worker has been
         told. Raises NotFound, WrongState when it has ended."""
-        reply = await self.store.call("cancel", id=job_id, who=who)
+        store = self._marking(once)
+        reply, again = await store.twice("cancel", id=job_id, who=who, once=once and job_id)
         if reply[0] == b"MISSING":
             raise self._unknown(job_id)
+        if reply[0] == b"ENDED" and again and reply[1] == b"failed":
+            return "cancelled"  # by the call whose reply was lost
         if reply[0] == b"ENDED":
             state = reply[1].decode()
             raise WrongState(f"job {job_id} has ended: it is {state}", state)
@@ -119,6 +146,9 @@ class Operations:
             return "cancelling"
         self.store.redis.tally.buried[self.name, "cancelled"] += 1
         return "cancelled"
+
+    def _marking(self, once: str) -> Store:
+        return self.store.under(once) if once else self.store
 
     def _moved(
         self, job_id: str, reply: list[bytes], intended: State, done: tuple[State, ...]

@@ -30,6 +30,12 @@ class Store:
         self.redis = redis
         self.keys = QueueKeys(tag)
 
+    def under(self, mark: str) -> "Store":
+        """The same; what a call under an idempotency key does is written down under this name."""
+        store = Store(self.redis, self.keys.tag)
+        store.keys = self.keys.under(mark)
+        return store
+
     def command(self, name: str, rest: Sequence[Argument] = (), **named: Argument) -> Command:
         return SCRIPTS[name].command(self.keys, rest, **named)
 

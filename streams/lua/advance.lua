@@ -2,10 +2,12 @@
 -- advance: a delayed job becomes waiting now, whenever it would have been due.
 -- from: delayed
 -- to: waiting
--- keys: @lanes lanes jobs delayed delayed_jobs events wake audit
--- args: id who
+-- keys: @lanes lanes jobs delayed delayed_jobs events wake audit idem
+-- args: id who once
 -- replies: OK MISSING WRONG
--- uses: unpack audit
+-- uses: unpack audit once
+local kept = before()
+if kept then return kept end
 local place = redis.call('HGET', jobs, id)
 if not place then return {'MISSING'} end
 local kind, entry = string.match(place, '^(%w+):?(.*)$')
@@ -27,4 +29,4 @@ redis.call('ZADD', lanes, priority, priority)
 redis.call('ZADD', wake, 0, '1')
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'waiting', 'i', id)
 record('done')
-return {'OK'}
+return told('OK')

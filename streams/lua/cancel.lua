@@ -2,10 +2,12 @@
 -- cancel: a job that has not started dies now; a running one is marked for its worker to stop.
 -- from: waiting delayed active
 -- to: failed active
--- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit
--- args: id who
+-- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit idem
+-- args: id who once
 -- replies: OK CANCELLING MISSING ENDED
--- uses: unpack lay bury audit
+-- uses: unpack lay bury audit once
+local kept = before()
+if kept then return kept end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -26,11 +28,11 @@ else
   local held = redis.pcall('XPENDING', KEYS[lane + 2], 'workers', entry, entry, 1)
   if held[1] then
     if redis.call('HSET', cancel, id, now) == 1 then record('cancelling') end
-    return {'CANCELLING'}
+    return told('CANCELLING')
   end
   fields = redis.call('XRANGE', KEYS[lane + 2], entry, entry)[1][2]
 end
 bury(lane, entry, fields, 'cancelled', 'cancelled before it started', now)
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i', id)
 record('done')
-return {'OK'}
+return told('OK')

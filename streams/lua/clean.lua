@@ -3,10 +3,12 @@
 --   answers word, count, entry to go on from ('' when done)
 -- from: completed failed
 -- to: (gone)
--- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events audit
--- args: state grace_ms after most who
+-- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events audit idem
+-- args: state grace_ms after most who once
 -- replies: OK
--- uses: purge audit
+-- uses: purge audit once
+local kept = before()
+if kept then return kept end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = state == 'completed' and completed or dead
@@ -27,4 +29,4 @@ if #rows > 0 then
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'cleaned', 'i', '', 'n', #rows / 2, 's', state)
   record('done')
 end
-return {'OK', #rows / 2, #page == count and page[#page][1] or ''}
+return told('OK', #rows / 2, #page == count and page[#page][1] or '')

@@ -3,10 +3,12 @@
 --   changes: (field value)*, an empty value clears
 -- from: any
 -- to: any
--- keys: meta limit wake events audit
--- args: event who changes...
+-- keys: meta limit wake events audit idem
+-- args: event who once changes...
 -- replies: OK
--- uses: audit
+-- uses: audit once
+local kept = before()
+if kept then return kept end
 redis.call('LLEN', limit); redis.call('ZCARD', wake); redis.call('XLEN', events); redis.call('XLEN', audit)
 local changed = false
 for i = changes, #ARGV, 2 do
@@ -23,4 +25,4 @@ end
 redis.call('ZADD', wake, 0, '1')
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', event, 'i', '')
 if changed then record('done') end
-return {'OK'}
+return told('OK')

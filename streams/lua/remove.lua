@@ -2,10 +2,12 @@
 -- remove: a job that is not running disappears with everything it owns.
 -- from: waiting delayed completed failed
 -- to: (gone)
--- keys: @lanes jobs delayed delayed_jobs completed dead expiry_completed expiry_dead blobs run cancel gone gone_jobs events audit
--- args: id who
+-- keys: @lanes jobs delayed delayed_jobs completed dead expiry_completed expiry_dead blobs run cancel gone gone_jobs events audit idem
+-- args: id who once
 -- replies: OK MISSING ACTIVE
--- uses: audit
+-- uses: audit once
+local kept = before()
+if kept then return kept end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -42,4 +44,4 @@ if string.sub(id, 1, 3) == 'cb-' then
 end
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'removed', 'i', id)
 record('done')
-return {'OK'}
+return told('OK')

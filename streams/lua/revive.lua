@@ -3,10 +3,12 @@
 --   LOOP: it has ended more often than `most_endings` ('': without bound) and stays where it is.
 -- from: failed
 -- to: waiting delayed
--- keys: @lanes lanes jobs delayed delayed_jobs dead expiry_dead events wake audit
--- args: id delay_ms most_endings who
+-- keys: @lanes lanes jobs delayed delayed_jobs dead expiry_dead events wake audit idem
+-- args: id delay_ms most_endings who once
 -- replies: OK MISSING WRONG LOOP
--- uses: audit
+-- uses: audit once
+local kept = before()
+if kept then return kept end
 local time = redis.call('TIME')
 local place = redis.call('HGET', jobs, id)
 if not place then return {'MISSING'} end
@@ -49,4 +51,4 @@ redis.call('ZREM', expiry_dead, grave)
 if rouse then redis.call('ZADD', wake, 0, '1') end
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', state, 'i', id)
 record('done')
-return {'OK', state}
+return told('OK', state)

@@ -1,7 +1,8 @@
 """A real gateway on a loopback port, and a client for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -9,8 +10,9 @@ from aiohttp import ClientSession
 from gateway.app import create_app
 from gateway.server import listening
 from gateway.settings import GatewaySettings
-from streams import Queue, Redis
+from streams import Queue, Redis, answers
 from streams.claims import Claim, Claims, Ending
+from streams.errors import CredstreamError
 from tests.gateway.samples import ISSUANCE, Serve
 
 
@@ -82,3 +84,28 @@ class Hands:
 def hands(queue: Queue) -> Hands:
     """A worker, for states that only a worker can bring about."""
     return Hands(queue)
+
+
+@pytest.fixture
+def dying(raw: Any) -> Iterator[Callable[[], None]]:
+    """Answers are not kept, as if nobody was there to do it; called, it ends that and lets the
+    claim run out."""
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise CredstreamError("the gateway is gone")
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(answers, "keep", gone)
+    patch.setattr(answers, "drop", gone)
+
+    def lapse() -> None:
+        patch.undo()
+        for record in raw.scan_iter(match="cs:idem:*"):
+            if raw.hexists(record, "plan"):
+                assert raw.pttl(record) > 72_000_000
+                raw.hset(record, "until", 1)
+            else:
+                raw.delete(record)
+
+    yield lapse
+    patch.undo()

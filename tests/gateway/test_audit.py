@@ -133,8 +133,8 @@ async def test_a_running_job_that_is_told_to_stop(who: Callers, queue: Queue, ha
 async def test_a_call_that_is_sent_again_is_recorded_once(redis: Redis, raw: Any) -> None:
     queue = Queue(QueueSpec("twice"), redis)
     deed = Deed("operator", "queue.pause", "twice").encode()
-    command = queue.store.command("control", ("paused", 1), event="paused", who=deed)
-    back = queue.store.command("control", ("paused", ""), event="resumed", who=b"")
+    command = queue.store.command("control", ("paused", 1), event="paused", who=deed, once="")
+    back = queue.store.command("control", ("paused", ""), event="resumed", who=b"", once="")
     await queue.store.ready()
     for one in (command, back, command):  # it has an effect again, and is the same call
         await redis.run(queue.store.keys.prefix, one)

@@ -91,10 +91,10 @@ async def test_while_the_first_is_in_flight(
     entered, go = asyncio.Event(), asyncio.Event()
     pause = Queue.pause
 
-    async def held(self: Queue, *, who: bytes = b"") -> None:
+    async def held(self: Queue, *, who: bytes = b"", once: str = "") -> None:
         entered.set()
         await go.wait()
-        await pause(self, who=who)
+        await pause(self, who=who, once=once)
 
     monkeypatch.setattr(Queue, "pause", held)
     http = calls["all", None]

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,21 @@ async def test_a_credential_may_get_a_status(http: ClientSession, issuer: str) -
     body = {"credential": credential(issuer), "options": {"status": ["revocation"]}}
     status, answer = await post(http, "/credentials/issue", body)
     assert status == 201, answer
+
+
+async def test_a_credential_is_issued_once_whatever_becomes_of_the_gateway(
+    http: ClientSession, issuer: str, dying: Callable[[], None], redis: Redis
+) -> None:
+    async def asked() -> Any:
+        body, key = {"credential": credential(issuer)}, {"Idempotency-Key": "k"}
+        async with http.post("/credentials/issue", json=body, headers=key) as response:
+            return response.status, await response.json()
+
+    first = await asked()
+    assert first[0] == 201
+    dying()
+    assert await asked() == first
+    assert (await Queue("vc-issuance", redis).counts()).completed == 1
 
 
 async def test_a_broken_signature_is_told(http: ClientSession, issuer: str) -> None:

@@ -33,7 +33,7 @@ async def test_only_one_answers_and_only_to_one_request(redis: Redis, raw: Any) 
         await answers.claim(redis, KEY)
     with pytest.raises(KeyReused):
         await answers.claim(redis, OnceKey(KEY.digest, "other"))
-    await answers.drop(redis, first)
+    await answers.drop(redis, first, refused=True)
     assert isinstance(await answers.claim(redis, KEY), Claimed)
 
 
@@ -42,20 +42,39 @@ async def test_a_claim_that_ran_out_spoils_nothing(redis: Redis, raw: Any) -> No
     raw.delete(AT["answer"])
     second = await claimed(redis)
     await answers.keep(redis, late, b"late")
-    await answers.drop(redis, late)
+    await answers.drop(redis, late, refused=True)
     await answers.keep(redis, second, b"second")
-    await answers.drop(redis, second)
+    await answers.drop(redis, second, refused=True)
     assert await answers.claim(redis, KEY) == b"second"
     raw.delete(AT["answer"])
     await answers.keep(redis, late, b"late")  # nobody else has come
     assert await answers.claim(redis, KEY) == b"late"
 
 
+async def test_a_plan_is_taken_up_by_the_next(redis: Redis, raw: Any) -> None:
+    first = await claimed(redis)
+    assert (first.plan, await answers.plan(redis, first, b"a")) == (b"", b"a")
+    assert await answers.plan(redis, first, b"b") == b"a"
+    with pytest.raises(Running):
+        await answers.claim(redis, KEY)
+    raw.hset(AT["answer"], "until", 1)
+    second = await claimed(redis)
+    assert second.plan == b"a"
+    with pytest.raises(Running):
+        await answers.plan(redis, first, b"c")
+    await answers.drop(redis, second, refused=False)
+    third = await claimed(redis)
+    assert third.plan == b"a"
+    assert answers.LEASE_MS < raw.pttl(AT["answer"]) <= answers.KEEP_MS
+    await answers.drop(redis, third, refused=True)
+    assert not raw.exists(AT["answer"])
+
+
 def test_each_may_be_sent_twice(raw: Any) -> None:
     words = {
         "answer_claim": {"digest": "p", "nonce": "n", "lease_ms": 1_000},
         "answer_keep": {"digest": "p", "nonce": "n", "said": b"s", "keep_ms": 1_000},
-        "answer_drop": {"nonce": "n"},
+        "answer_drop": {"nonce": "n", "refused": ""},
     }
     for name, args in words.items():
         raw.flushdb()
@@ -69,7 +88,8 @@ async def test_a_key_of_another_type(redis: Redis, raw: Any) -> None:
     for call in (
         answers.claim(redis, KEY),
         answers.keep(redis, Claimed(KEY, "n"), b""),
-        answers.drop(redis, Claimed(KEY, "n")),
+        answers.plan(redis, Claimed(KEY, "n"), b""),
+        answers.drop(redis, Claimed(KEY, "n"), refused=True),
     ):
         with pytest.raises(CredstreamError):
             await call

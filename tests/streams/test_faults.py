@@ -35,6 +35,7 @@ from streams.scripts import SCRIPTS
 KEYS = QueueKeys(SPEC.name)
 CALLS = (
     *("add", "add once", "forward", "claim", "claim one", "clean completed", "clean failed"),
+    *(f"{n} once" for n in ("control", "clean", "cancel", "advance", "remove", "revive")),
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),

@@ -101,9 +101,10 @@ def test_forward_is_add_that_works_in_a_full_redis() -> None:
 
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_replies_are_the_words_that_the_source_answers(name: str) -> None:
-    """A reply is a table that begins with a word: `return {'OK'`, or `local reply = {'OK'`."""
+    """A reply is a table that begins with a word: `return {'OK'`, `return told('OK'`, or `local
+    reply = {'OK'`."""
     text = code(name)
-    said = set(re.findall(r"return \{'([A-Z]+)'", text))
+    said = set(re.findall(r"return (?:\{|told\()'([A-Z]+)'", text))
     said |= set(re.findall(r"local reply\b[^=]*= \{'([A-Z]+)'", text))
     assert said == {word.decode() for word in SCRIPTS[name].replies}
 

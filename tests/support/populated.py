@@ -155,14 +155,18 @@ async def commands(made: Populated) -> dict[str, Command]:
         "claim": store.command("claim", worker="other", want=100),
         "claim one": store.command("claim", worker="other", want=1),
         "clean completed": store.command(
-            "clean", state=State.COMPLETED, grace_ms=0, after="", most=500, who=WHO
+            "clean", state=State.COMPLETED, grace_ms=0, after="", most=500, who=WHO, once=""
         ),
         "clean failed": store.command(
-            "clean", state=State.FAILED, grace_ms=0, after="", most=500, who=WHO
+            "clean", state=State.FAILED, grace_ms=0, after="", most=500, who=WHO, once=""
         ),
-        "control pause": store.command("control", ("paused", 1), event="paused", who=WHO),
+        "control pause": store.command("control", ("paused", 1), event="paused", who=WHO, once=""),
         "control limits": store.command(
-            "control", ("max", "", "duration", "", "concurrency", 3), event="limits", who=WHO
+            "control",
+            ("max", "", "duration", "", "concurrency", 3),
+            event="limits",
+            who=WHO,
+            once="",
         ),
         "counts": store.command("counts", silent_ms=10_000),
         "heartbeat": store.command("heartbeat", worker="other", info=b"{}"),
@@ -200,14 +204,26 @@ async def commands(made: Populated) -> dict[str, Command]:
         calls[kind] = made.settle(kind, *mine)
         calls[f"{kind} late"] = made.settle(kind, *mine, *made.passed)
     for name in ("run-plain", "wait-owing", "wait-dropped", "far", "back-1"):
-        calls[f"cancel {name}"] = store.command("cancel", id=name, who=WHO)
+        calls[f"cancel {name}"] = store.command("cancel", id=name, who=WHO, once="")
     for name in ("dead-plain", "dead-aged", "wait-plain"):
         for delay_ms, late in ((0, ""), (9_000, " later")):
             calls[f"revive {name}{late}"] = store.command(
-                "revive", id=name, delay_ms=delay_ms, most_endings=5, who=WHO
+                "revive", id=name, delay_ms=delay_ms, most_endings=5, who=WHO, once=""
             )
     for name in ("far", "retried", "wait-plain", "run-plain", "done-plain"):
-        calls[f"advance {name}"] = store.command("advance", id=name, who=WHO)
+        calls[f"advance {name}"] = store.command("advance", id=name, who=WHO, once="")
+    marked = store.under("by-key")
+    calls["control once"] = marked.command(
+        "control", ("paused", 1), event="paused", who=WHO, once="paused"
+    )
+    calls["clean once"] = marked.command(
+        "clean", state=State.COMPLETED, grace_ms=0, after="", most=500, who=WHO, once="clean 0"
+    )
+    for name in ("cancel", "advance", "remove"):
+        calls[f"{name} once"] = marked.command(name, id="far", who=WHO, once="far")
+    calls["revive once"] = marked.command(
+        "revive", id="dead-plain", delay_ms=0, most_endings=5, who=WHO, once="dead-plain"
+    )
     for name, priority in (("far", 0), ("wait-big", 0), ("wait-plain", 4), ("back-1", 3)):
         calls[f"prioritize {name}"] = store.command(
             "prioritize", id=name, priority=priority, who=WHO
@@ -215,7 +231,7 @@ async def commands(made: Populated) -> dict[str, Command]:
     for name in ("wait-plain", "wait-big", "back-1", "far", "run-plain", "done-plain"):
         calls[f"why {name}"] = store.command("why", id=name, most=2)
     for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "cb-done", "run-plain"):
-        calls[f"remove {name}"] = store.command("remove", id=name, who=WHO)
+        calls[f"remove {name}"] = store.command("remove", id=name, who=WHO, once="")
     return calls
 
 

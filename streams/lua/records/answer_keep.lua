@@ -9,5 +9,6 @@
 local holder = redis.call('HGET', answer, 'nonce')
 if holder and holder ~= nonce then return {'LOST'} end
 redis.call('HSET', answer, 'digest', digest, 'nonce', nonce, 'said', said)
+redis.call('HDEL', answer, 'plan', 'until')
 redis.call('PEXPIRE', answer, keep_ms)
 return {'OK'}
