@@ -29,6 +29,8 @@ class Session:
     """The API key it was opened with: revoked, it ends the session. None: a token."""
     ends_ms: int
     """Epoch ms, by the clock of gateways."""
+    again_ms: int | None = None
+    """When the OpenID provider has to confirm who it is, and with which roles; None: never."""
 
 
 def new_id() -> str:

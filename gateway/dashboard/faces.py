@@ -10,12 +10,15 @@ from aiohttp.typedefs import Handler
 from gateway.dashboard.view import page
 from gateway.errors import UNEXPECTED, kind_of
 from gateway.keys import REQUEST_ID
+from gateway.sessions import ASK_AGAIN
 from streams.errors import CredstreamError
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "/dashboard"
 SIGN_IN = "/dashboard/login"
+PROVIDER = SIGN_IN + "/provider"
+"""Knows by a session of its own who it is, and sends the browser back without a question."""
 
 
 def is_page(request: web.Request) -> bool:
@@ -39,8 +42,9 @@ async def faces(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         kind = kind_of(error)
         if kind.status == HTTPStatus.UNAUTHORIZED:
-            next_page = quote(request.path_qs, safe="")
-            return web.Response(status=303, headers={"Location": f"{SIGN_IN}?next={next_page}"})
+            way = PROVIDER if request.get(ASK_AGAIN) else SIGN_IN
+            following = quote(request.path_qs, safe="")
+            return web.Response(status=303, headers={"Location": f"{way}?next={following}"})
         if kind is UNEXPECTED or isinstance(error, CredstreamError):
             logger.warning("request %s: %s", request[REQUEST_ID], kind.code, exc_info=error)
         response = page(

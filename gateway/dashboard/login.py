@@ -109,8 +109,10 @@ async def come_back(request: web.Request) -> web.Response:
         # A page that goes on, not a redirect: one that began at another site would come without
         # the cookie, which is SameSite=Strict.
         response = page(request, "welcome.html", title="Signed in", next=following)
-        ends_ms = time.time_ns() // 1_000_000 + provider.settings.session_s * 1_000
-        await _open(request, response, principal, ends_ms)
+        now_ms = time.time_ns() // 1_000_000
+        ends_ms = now_ms + provider.settings.session_s * 1_000
+        again_ms = now_ms + provider.settings.recheck_s * 1_000
+        await _open(request, response, principal, ends_ms, again_ms)
     response.del_cookie(TRIP_COOKIE, path="/", secure=True, httponly=True, samesite="Lax")
     return response
 
@@ -136,7 +138,11 @@ def _decoded(text: str) -> str:
 
 
 async def _open(
-    request: web.Request, response: web.Response, principal: Principal, ends_ms: int | None
+    request: web.Request,
+    response: web.Response,
+    principal: Principal,
+    ends_ms: int | None,
+    again_ms: int | None = None,
 ) -> None:
     """A session with a new id, whose cookie goes with `response`; the old one ends."""
     redis = request.app[REDIS]
@@ -146,6 +152,7 @@ async def _open(
         principal.organization_id,
         principal.key_id,
         sessions.end_ms(time.time_ns() // 1_000_000, ends_ms),
+        again_ms,
     )
     address = address_of(request, request.app[SETTINGS].trusted_proxies)
     await audit.record(redis, _deed(request, principal, address, "session.open"))

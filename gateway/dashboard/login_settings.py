@@ -30,7 +30,9 @@ class LoginSettings(BaseSettings):
     It is never made from what a request says."""
     scope: str = "openid profile"
     session_s: int = Field(default=43_200, ge=300, le=43_200)
-    """How long a session lasts at most. The provider is not asked again meanwhile."""
+    """How long a session lasts at most, and how old a sign-in at the provider may be."""
+    recheck_s: int = Field(default=900, ge=60, le=43_200)
+    """The provider confirms so often who it is and with which roles; its own session answers."""
     sign_out: Literal["dashboard", "provider"] = "dashboard"
     """Where signing out ends the session: here, or at the provider as well, if it can do that."""
 

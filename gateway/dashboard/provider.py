@@ -123,6 +123,7 @@ class Provider:
             "nonce": trip.nonce,
             "code_challenge": trip.challenge,
             "code_challenge_method": "S256",
+            "max_age": str(self.settings.session_s),
         }
         return _with(found.authorization, query)
 

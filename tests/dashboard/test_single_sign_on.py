@@ -1,11 +1,13 @@
 """Signing in at an OpenID provider: authorization code, PKCE, state, nonce (AU-8, RFC 9700)."""
 
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import orjson
 import pytest
 from aiohttp import ClientSession
 from identity_provider import CLIENT, SECRET, STRANGER, IdentityProvider, identity_provider
@@ -139,6 +141,32 @@ async def test_a_tenant_comes_into_its_own_and_a_code_opens_once(
         assert (await person.get("/queue/stats")).status == 401
     status, _, session = await traveller.come_back(query)
     assert (status, session) == (403, "")
+
+
+async def test_the_provider_confirms_a_session_and_its_roles(
+    traveller: Traveller, address: str, provider: IdentityProvider, raw: Any
+) -> None:
+    """What it takes away is gone within OIDC_RECHECK_S, not when the session ends."""
+    asked = await traveller.leave()
+    assert asked["max_age"] == "43200"
+    _, _, session = await traveller.come_back(traveller.answer(asked))
+    (key,) = raw.keys("cs:session:*")
+    kept = orjson.loads(raw.get(key))
+    assert 890_000 < kept["again_ms"] - time.time_ns() // 1_000_000 <= 900_000
+    raw.set(key, orjson.dumps(kept | {"again_ms": 1}), keepttl=True)
+    cookie = {"Cookie": f"{SESSION}={session}", "Origin": address}
+    async with ClientSession(address, headers=cookie) as person:
+        html = {"Accept": "text/html"}
+        page = await person.get("/dashboard/dead?a=1", headers=html, allow_redirects=False)
+        way = "/dashboard/login/provider?next=%2Fdashboard%2Fdead%3Fa%3D1"
+        assert (page.status, page.headers["Location"]) == (303, way)
+        assert (await person.post("/dashboard/queue/emails/pause", json={})).status == 401
+        assert (await person.get("/dashboard/live")).status == 401
+    provider.claims = provider.claims | {"roles": ["viewer"]}
+    _, _, session = await traveller.come_back(traveller.answer(await traveller.leave()))
+    async with ClientSession(address, headers={"Cookie": f"{SESSION}={session}"}) as person:
+        text = await (await person.get("/dashboard", headers={"Accept": "text/html"})).text()
+        assert "read · org-a" in text
 
 
 @pytest.mark.parametrize(

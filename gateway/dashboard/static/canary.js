@@ -7,6 +7,7 @@
     if (document.querySelector("form[data-busy], dialog[open]")) { setTimeout(look, 500); return; }
     try {
       const response = await fetch(box.dataset.canary, { headers: { Accept: "application/json" } });
+      if (response.status === 401) { location.reload(); return; }
       const { data } = await response.json();
       if (document.querySelector("form[data-busy], dialog[open]")) { setTimeout(look, 500); return; }
       if (data.verdict !== box.dataset.verdict || data.outcome !== box.dataset.outcome) { location.reload(); return; }

@@ -124,7 +124,7 @@
       return;
     }
     const answer = await response.json().catch(() => ({}));
-    if (response.status === 401) { location.assign("/dashboard/login"); return; }
+    if (response.status === 401) { location.reload(); return; }
     if (!response.ok) { show(form, answer, response.status); return; }
     const { message, location: next, secret } = answer.data ?? {};
     if (secret) { reveal(secret, next || "."); return; }

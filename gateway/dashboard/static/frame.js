@@ -87,7 +87,11 @@
       throw new Error("The gateway cannot be reached. Nothing is known to have been done.");
     }
     const answer = await response.json().catch(() => ({}));
-    if (response.status === 401 && location.pathname !== "/dashboard/login") { location.assign("/dashboard/login"); throw new Error("Sign in again."); }
+    if (response.status === 401 && location.pathname !== "/dashboard/login") {
+      try { sessionStorage.setItem("note", "You had to be signed in again. Nothing was done."); } catch { /* as above */ }
+      location.reload(); // by way of whoever signs people in
+      throw new Error("Sign in again.");
+    }
     if (!response.ok) {
       const faults = (answer.errors ?? []).map((fault) => `\n${fault.pointer} ${fault.detail}`).join("");
       throw new Error((answer.detail ?? `The gateway answered ${response.status}.`) + faults);

@@ -71,6 +71,7 @@
   source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) source.close(); });
   const look = async () => {
     const response = await fetch(facts.dataset.job, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (response?.status === 401) { location.reload(); return; }
     if (!response?.ok) return;
     const { data } = await response.json();
     if (document.querySelector("form[data-busy]")) return;

@@ -64,5 +64,14 @@
     JSON.parse(event.data).queues.forEach(show);
     sums();
   });
-  source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED ? "offline" : "reconnecting", "warn"));
+  const again = async () => {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" }).catch(() => null);
+    // A redirect leads to whoever signs people in, and from there back.
+    if (response && (response.ok || response.type === "opaqueredirect")) location.reload(); else setTimeout(again, 5000);
+  };
+  source.addEventListener("error", () => {
+    const ended = source.readyState === EventSource.CLOSED;
+    say(ended ? "offline" : "reconnecting", "warn");
+    if (ended) setTimeout(again, 15000);
+  });
 })();
