@@ -36,7 +36,17 @@ SIGNING: tuple[Relationship, ...] = (
     "capabilityInvocation",
     "capabilityDelegation",
 )
-CONTEXT = ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"]
+KeyFormat = Literal["Multikey", "JsonWebKey2020", "Ed25519VerificationKey2020"]
+"""How `document` writes keys down: the formats that the method does not call experimental."""
+_SUITES: dict[KeyFormat, list[str]] = {
+    "Multikey": ["https://w3id.org/security/multikey/v1"],
+    "JsonWebKey2020": ["https://w3id.org/security/suites/jws-2020/v1"],
+    "Ed25519VerificationKey2020": [
+        "https://w3id.org/security/suites/ed25519-2020/v1",
+        "https://w3id.org/security/suites/x25519-2020/v1",
+    ],
+}
+_TYPES_2020 = {"Ed25519": "Ed25519VerificationKey2020", "X25519": "X25519KeyAgreementKey2020"}
 
 MAX_CHARS = 2_048
 """Longest DID read; base58 takes quadratic time. RSA-8192 needs 1,440."""
@@ -93,23 +103,26 @@ def verification_method(did: str) -> str:
     return f"{did}#{did.removeprefix(_PREFIX)}"
 
 
-def document(did: str) -> dict[str, Any]:
-    """The DID document of a did:key, keys as Multikey.
+def document(did: str, key_format: KeyFormat = "Multikey") -> dict[str, Any]:
+    """The DID document of a did:key.
 
     An Ed25519 key signs and has an X25519 key derived from it for key agreement; an X25519 key
-    only agrees; every other key does both. Raises DidError as `decode` does.
+    only agrees; every other key does both. Raises DidError as `decode` does, and
+    `unsupportedPublicKeyType` when such a key cannot be written in this format.
     """
     jwk = decode(did)
     own = verification_method(did)
-    keys = [_multikey(did, did.removeprefix(_PREFIX))]
+    keys = [_method(did, did.removeprefix(_PREFIX), jwk, key_format)]
     agreement = own
     if jwk.get("crv") == "Ed25519":
-        derived = _multibase(0xEC, _x25519(_unb64(jwk["x"])))
-        keys.append(_multikey(did, derived))
+        x25519 = _x25519(_unb64(jwk["x"]))
+        derived = _multibase(0xEC, x25519)
+        derived_jwk = {"kty": "OKP", "crv": "X25519", "x": _b64(x25519)}
+        keys.append(_method(did, derived, derived_jwk, key_format))
         agreement = f"{did}#{derived}"
     signing: tuple[Relationship, ...] = () if jwk.get("crv") == "X25519" else SIGNING
     return {
-        "@context": CONTEXT,
+        "@context": ["https://www.w3.org/ns/did/v1", *_SUITES[key_format]],
         "id": did,
         "verificationMethod": keys,
         **{relationship: [own] for relationship in signing},
@@ -160,13 +173,15 @@ def _multibase(code: int, raw: bytes) -> str:
     return "z" + base58.b58encode(_write_varint(code) + raw).decode()
 
 
-def _multikey(did: str, value: str) -> dict[str, str]:
-    return {
-        "id": f"{did}#{value}",
-        "type": "Multikey",
-        "controller": did,
-        "publicKeyMultibase": value,
-    }
+def _method(did: str, value: str, jwk: PublicJwk, key_format: KeyFormat) -> dict[str, Any]:
+    head = {"id": f"{did}#{value}", "type": str(key_format), "controller": did}
+    if key_format == "JsonWebKey2020":
+        return head | {"publicKeyJwk": jwk}
+    if key_format == "Ed25519VerificationKey2020":
+        head["type"] = _TYPES_2020.get(jwk.get("crv", ""), "")
+        if not head["type"]:
+            raise DidError("unsupportedPublicKeyType", "This key is none of Ed25519.")
+    return head | {"publicKeyMultibase": value}
 
 
 def _raw_of(jwk: PublicJwk) -> tuple[int, bytes]:

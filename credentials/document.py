@@ -108,6 +108,16 @@ def methods(
     return tuple(found.values())
 
 
+def part(document: Mapping[str, Any], did: str, fragment: str) -> dict[str, Any] | None:
+    """The key or service of `document` whose id is the DID and `fragment`, which begins with #."""
+    services = document.get("service")
+    named = [*_all(document), *(services if isinstance(services, list) else [])]
+    for one in named:
+        if isinstance(one, dict) and _absolute(one.get("id"), did) == did + fragment:
+            return one
+    return None
+
+
 def _by_id(document: Mapping[str, Any], did: str) -> dict[str, dict[str, Any]]:
     known: dict[str, dict[str, Any]] = {}
     for raw in _all(document):

@@ -17,6 +17,7 @@ from credentials import did_web
 from credentials.errors import Deactivated, DidError, RetrievalError
 from credentials.resolver import Answer, Resolver
 from credentials.settings import CredentialSettings
+from gateway import did_urls
 from gateway.errors import Kind, problem
 from gateway.keys import REDIS, REQUEST_ID
 from gateway.principal import Scope
@@ -36,7 +37,6 @@ _ACCEPTED: Final = (
     "application/did+ld+json, application/did+json, application/did, application/json"
 )
 _CORS: Final = {"Access-Control-Allow-Origin": "*"}
-DID_PARAMETERS: Final = frozenset({"service", "relativeRef", "versionId", "versionTime", "hl"})
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+")
 
 NOT_HOSTED: Final = Kind(404, "did_not_found", "There is no such DID", "No DID is hosted here.")
@@ -140,34 +140,39 @@ def _refusal(request: web.Request, kind: Kind) -> web.Response:
 
 
 async def resolve(request: web.Request) -> web.Response:
-    """GET /1.0/identifiers/{did}: resolves did:key, did:jwk and did:web (DID Resolution)."""
+    """GET /1.0/identifiers/{did}: resolves did:key, did:jwk and did:web (DID Resolution); of a DID
+    URL with a fragment it answers the key or service that is named."""
     wanted = _wanted(",".join(request.headers.getall("Accept", ())) or "*/*")
     if wanted is None:
         error = DidError("representationNotSupported", f"Accept {DOCUMENT_TYPE} or {RESULT_TYPE}.")
         return _result(RESULT_TYPE, None, {}, error)
     result_type = RESULT_TYPE if wanted in _DOCUMENTS else wanted
+    did, rest = did_urls.split(_target(request))
+    tell = partial(_result, result_type, about_url=bool(rest))
     try:
-        resolution = await request.app[RESOLVER].resolve(_did(request))
+        did_urls.check(rest, request.query)
+        resolution = await request.app[RESOLVER].resolve(did)
+        found = did_urls.written(resolution.document, did, request.query)
+        if rest:
+            found = did_urls.part(found, did, rest)
     except Deactivated:
-        return _result(result_type, None, {"deactivated": True}, None)
+        return tell(None, {"deactivated": True}, None)
     except DidError as error:
-        return _result(result_type, None, {}, error)
+        return tell(None, {}, error)
     if wanted in _DOCUMENTS:
-        body = orjson.dumps(resolution.document)
-        return web.Response(body=body, headers=_CORS, content_type=wanted)
-    return _result(result_type, resolution.document, resolution.metadata, None)
+        return web.Response(body=orjson.dumps(found), headers=_CORS, content_type=wanted)
+    return tell(found, resolution.metadata, None)
 
 
-def _did(request: web.Request) -> str:
-    """The DID in the path, which may be encoded as a path segment or stand there as it is.
-
-    Raises DidError `invalidDidUrl` for DID parameters, which would choose something else; other
-    words in the query are resolution options, and those nobody knows are ignored.
-    """
+def _target(request: web.Request) -> str:
+    """The DID or DID URL in the path, encoded as a path segment or as it is. What stands in the
+    query are DID parameters, which would choose something else, or resolution options."""
     tail = request.rel_url.raw_path.removeprefix("/1.0/identifiers/")
-    if not DID_PARAMETERS.isdisjoint(request.query):
-        raise DidError("invalidDidUrl", "Parameters of DIDs are not supported.")
-    return tail if tail.startswith("did:") and "%25" not in tail else unquote(tail)
+    if not tail.startswith("did:") or "%25" in tail:
+        return unquote(tail)
+    # As it is: what is encoded in it belongs to the DID, but for the mark of the fragment.
+    did, mark, fragment = tail.partition("%23")
+    return did + unquote(mark + fragment)
 
 
 def _wanted(accept: str) -> str | None:
@@ -183,9 +188,17 @@ def _wanted(accept: str) -> str | None:
 
 
 def _result(
-    media_type: str, did_document: Any, about: dict[str, Any], error: DidError | None
+    media_type: str,
+    did_document: Any,
+    about: dict[str, Any],
+    error: DidError | None,
+    *,
+    about_url: bool = False,
 ) -> web.Response:
-    """A DID resolution result; without a document and without an error the DID is no more."""
+    """A DID resolution result; without a document and without an error the DID is no more.
+
+    Of a DID URL the metadata has another name, and the document is a part of one.
+    """
     status, metadata = 200 if did_document is not None else 410, {"contentType": DOCUMENT_TYPE}
     if did_document is None:
         metadata = {}
@@ -196,7 +209,7 @@ def _result(
         "@context": "https://w3id.org/did-resolution/v1",
         "didDocument": did_document,
         "didDocumentMetadata": about,
-        "didResolutionMetadata": metadata,
+        "didDereferencingMetadata" if about_url else "didResolutionMetadata": metadata,
     }
     headers = {**_CORS, "Content-Type": media_type, "Cache-Control": "no-cache"}
     return web.Response(status=status, body=orjson.dumps(body), headers=headers)

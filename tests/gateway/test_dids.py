@@ -13,6 +13,7 @@ from yarl import URL
 
 from consumers.hosting import RESERVED
 from credentials import did_jwk, did_key, keys
+from credentials.document import methods
 from credentials.publication import Publication
 from credentials.resolver import Resolver
 from gateway import dids as gateway_dids
@@ -26,6 +27,7 @@ from streams.dids import Change, Version
 
 HOST = "did:web:localhost%3A3000"
 KEY = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+P256 = "did:key:zDnaeUyom2PAVCPzd7M5T23SXy8zsoj56mPaBWBMqmvBM8G8G"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -248,7 +250,9 @@ async def test_every_method_resolves(http: ClientSession, redis: Redis, world: W
         ("did:key:z", 400, "invalidDid"),
         ("did:web:127.0.0.1", 400, "invalidDid"),
         ("did:web:a..b", 400, "invalidDid"),
-        (f"{KEY}%23x", 400, "invalidDid"),
+        (f"{KEY}?publicKeyFormat=unknown", 400, "unsupportedPublicKeyType"),
+        (f"{KEY}?publicKeyFormat=Ed25519VerificationKey2018", 400, "invalidPublicKeyType"),
+        (f"{P256}?publicKeyFormat=Ed25519VerificationKey2020", 400, "unsupportedPublicKeyType"),
         (f"{KEY}?versionId=1", 400, "invalidDidUrl"),
         ("did:key:z?publicKeyFormat=Multikey", 400, "invalidDid"),
         ("did:key:zTjsVPtY", 400, "invalidPublicKeyLength"),
@@ -305,6 +309,65 @@ async def test_the_answer_has_the_type_that_was_asked_for(
     is_document = "did" in found.split(";")[0] and kind != "application/did-resolution"
     assert (body == did_key.document(KEY)) is is_document
     assert ("didDocument" in body) is not is_document
+
+
+@pytest.mark.parametrize(
+    ("key_format", "types", "member"),
+    [
+        ("Multikey", ("Multikey", "Multikey"), "publicKeyMultibase"),
+        ("JsonWebKey2020", ("JsonWebKey2020", "JsonWebKey2020"), "publicKeyJwk"),
+        (
+            "Ed25519VerificationKey2020",
+            ("Ed25519VerificationKey2020", "X25519KeyAgreementKey2020"),
+            "publicKeyMultibase",
+        ),
+    ],
+)
+async def test_a_did_key_in_another_format(
+    http: ClientSession, key_format: str, types: tuple[str, ...], member: str
+) -> None:
+    status, body, _ = await resolved(http, f"{KEY}?publicKeyFormat={key_format}")
+    assert status == 200
+    found = body["didDocument"]["verificationMethod"]
+    assert tuple(one["type"] for one in found) == types
+    assert all(member in one for one in found)
+    # Whatever the format, a verifier takes the same key from it.
+    (ours,), (theirs,) = methods(body["didDocument"], KEY), methods(did_key.document(KEY), KEY)
+    assert (ours.id, ours.jwk) == (theirs.id, theirs.jwk)
+
+
+async def test_a_did_url_with_a_fragment_is_the_key_or_service_it_names(
+    http: ClientSession, redis: Redis
+) -> None:
+    method = did_key.document(KEY)["verificationMethod"][1]
+    status, body, _ = await resolved(http, quote(method["id"], safe=":"))
+    assert (status, body["didDocument"]) == (200, method)
+    assert body["didDereferencingMetadata"] == {"contentType": "application/did+ld+json"}
+    assert "didResolutionMetadata" not in body
+    await host(redis, f"{HOST}:a")
+    _, body, _ = await resolved(http, f"{HOST}:a%23key-1")
+    assert body["didDocument"]["id"] == f"{HOST}:a#key-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "word"),
+    [
+        (f"{KEY}%23x", 404, "notFound"),
+        (quote(f"{KEY}/path#x", safe=""), 400, "invalidDidUrl"),
+        (quote(f"{KEY}?query#x", safe=""), 400, "invalidDidUrl"),
+        (f"{KEY}%23", 400, "invalidDidUrl"),
+        (f"{KEY}%23a%23b", 400, "invalidDidUrl"),
+        ("did:key:z%23x", 400, "invalidDid"),
+        ("did:example:1%23x", 501, "methodNotSupported"),
+        (f"{KEY}%23x?publicKeyFormat=Ed25519VerificationKey2018", 400, "invalidPublicKeyType"),
+    ],
+)
+async def test_did_urls_that_lead_nowhere(
+    http: ClientSession, url: str, status: int, word: str
+) -> None:
+    found, body, _ = await resolved(http, url)
+    assert (found, body["didDocument"]) == (status, None)
+    assert body["didDereferencingMetadata"]["error"] == word
 
 
 async def test_options_that_nobody_knows_are_ignored(http: ClientSession) -> None:
