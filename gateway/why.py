@@ -1,7 +1,8 @@
 """Why a job has not started: in words for people, in fields for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal
 
 from aiohttp import web
@@ -61,13 +62,22 @@ class Why(Wire):
     limited_until: int | None
     delayed_until: int | None
     rate_per_second: float | None
-    """How fast jobs of the queue have been ending lately; null: too few have."""
+    """How fast jobs of the queue have been ending lately; null: too few have, or an organization
+    asks."""
     estimated_start: int | None
     """Null: that cannot be said, or it has started."""
 
 
-_OF_OTHERS = frozenset({"jobs_ahead", "concurrency"})
-"""Reasons that count jobs, whosever they are."""
+_UNCOUNTED: Mapping[Code, str] = MappingProxyType(
+    {
+        "jobs_ahead": "Other jobs start before it.",
+        "concurrency": "The queue runs as many jobs at once as it may.",
+        "workers_busy": "All slots of the workers are taken.",
+        "running": "It runs.",
+    }
+)
+"""What an organization is told where the platform is told numbers of jobs, whosever they are, and
+names of workers."""
 
 
 async def why(request: web.Request) -> web.Response:
@@ -75,7 +85,9 @@ async def why(request: web.Request) -> web.Response:
     listed, job_id = await job_of(request)
     stands = await standing(listed.queue.store, job_id)
     whole = principal_of(request).is_platform
-    reasons = [one for one in _reasons(stands) if whole or one.code not in _OF_OTHERS]
+    reasons = list(_reasons(stands))
+    if not whole:
+        reasons = [Reason(code=r.code, detail=_UNCOUNTED.get(r.code, r.detail)) for r in reasons]
     waits = stands.state is State.WAITING
     told = Why(
         id=job_id,
@@ -93,7 +105,7 @@ async def why(request: web.Request) -> web.Response:
         limiter=LimiterModel.of(stands.limiter),
         limited_until=stands.limited_until_ms,
         delayed_until=stands.due_ms,
-        rate_per_second=stands.rate_per_s and round(stands.rate_per_s, 3),
+        rate_per_second=round(stands.rate_per_s, 3) if whole and stands.rate_per_s else None,
         estimated_start=stands.start_ms(),
     )
     return envelope(told.model_dump(by_alias=True))

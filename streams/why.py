@@ -36,8 +36,10 @@ class Standing:
     """Until when the rate limit lets nothing start; None: it does."""
     concurrency: int | None
     active: int
+    limit_used: int
+    """Starts within the window of the rate limit."""
     ahead: int
-    """Jobs that will start before it."""
+    """Jobs that will start before it; before a delayed one, if it were due now."""
     ahead_exact: bool
     """False: there are at least so many."""
     workers: Sequence[WorkerSeen]
@@ -54,14 +56,24 @@ class Standing:
         """When it will probably start; None: that cannot be said, or it has started."""
         if self.paused or not self.workers or self.state not in (State.WAITING, State.DELAYED):
             return None
-        earliest = max(self.now_ms, self.due_ms or 0, self.limited_until_ms or 0)
+        earliest = max(self.now_ms, self.due_ms or 0, self._granted_ms())
         room = min(self.slots, self.concurrency or self.slots) - self.active
-        if self.state is State.DELAYED or self.ahead < room:
+        if self.ahead < room:
             return earliest
         if not self.rate_per_s:
-            return None
+            return earliest if self.state is State.DELAYED else None
         turns = self.ahead - max(room, 0) + 1
         return max(earliest, self.now_ms + round(turns / self.rate_per_s * 1000))
+
+    def _granted_ms(self) -> int:
+        """When the rate limit lets it start, after those that come before it; 0: now."""
+        if self.limiter is None:
+            return 0
+        free = 0 if self.limited_until_ms else max(0, self.limiter.max - self.limit_used)
+        if self.ahead < free:
+            return 0
+        begins_ms = self.limited_until_ms or self.now_ms + self.limiter.duration
+        return begins_ms + (self.ahead - free) // self.limiter.max * self.limiter.duration
 
 
 async def standing(store: Store, job_id: str) -> Standing:
@@ -81,6 +93,7 @@ async def standing(store: Store, job_id: str) -> Standing:
         paused=paused != b"",
         limiter=Limiter(int(most), int(duration)) if most else None,
         limited_until_ms=until_ms or None,
+        limit_used=int(reply[13]),
         concurrency=int(concurrency) if concurrency else None,
         active=active,
         ahead=ahead,

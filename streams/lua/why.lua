@@ -1,8 +1,9 @@
 #!lua flags=no-writes
 -- why: what stands between a job and its start, at one instant.
 --   answers word, now, state, entry or due time, worker, header, {paused, max, duration,
---   concurrency}, active, when the rate limit gives way (0: it does not hold), ahead, 1 if that is
---   exact (else at least so many), workers' beats, times of recent endings
+--   concurrency}, active, when the rate limit gives way (0: it does not hold), ahead (of a delayed job:
+--   if it were due now), 1 if that is exact (else at least so many), workers' beats, times of recent
+--   endings, starts in the window of the rate limit
 -- from: any
 -- to: any
 -- keys: @lanes jobs delayed delayed_jobs completed dead gone meta limit workers
@@ -18,6 +19,7 @@ local state, header, worker = 'waiting', '', ''
 if kind == 'd' then
   state, entry = 'delayed', redis.call('ZSCORE', delayed, id)
   header = string.match(redis.call('HGET', delayed_jobs, id), '^[%d%w:.~-]*')
+  lane = tonumber(string.match(header, '^%d+:(%d+)'))
 else
   local key = kind == 'c' and completed or kind == 'f' and dead or KEYS[lane + 2]
   local found = redis.call('XRANGE', key, entry, entry)
@@ -30,12 +32,12 @@ else
   end
 end
 local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency', 'granted')
-local until_ms, left = 0, tonumber(facts[5] or 0)
+local until_ms, left, used = 0, tonumber(facts[5] or 0), tonumber(facts[5] or 0)
 local grants = facts[2] and redis.call('LRANGE', limit, 0, 999) or {}
 for k = 1, #grants do
   local at, count = string.match(grants[k], '^(%d+):(%d+)$')
   local ends = at + facts[3]
-  if ends <= now then left = left - count
+  if ends <= now then left, used = left - count, used - count
   elseif left < tonumber(facts[2]) then break
   else until_ms, left = ends, left - count end
 end
@@ -46,7 +48,7 @@ for n = -1, 10 do
   local pending, last = 0, '0-0'
   if groups[1] then pending, last = groups[1][6], groups[1][8] end
   active = active + pending
-  if state == 'waiting' and n < lane then ahead = ahead + length - pending
+  if state == 'waiting' and n < lane or state == 'delayed' and n <= lane then ahead = ahead + length - pending
   elseif state == 'waiting' and n == lane then
     local before = #redis.call('XRANGE', key, '(' .. last, '(' .. entry, 'COUNT', most)
     local after = before == tonumber(most) and #redis.call('XRANGE', key, '(' .. entry, '+', 'COUNT', most)
@@ -66,4 +68,4 @@ end
 local dropped = redis.call('ZRANGE', gone, -30, -1, 'WITHSCORES')
 for k = 2, #dropped, 2 do times[#times + 1] = dropped[k] end
 return {'OK', now, state, entry, worker, header, {facts[1] or '', facts[2] or '', facts[3] or '',
-  facts[4] or ''}, active, until_ms, ahead, exact, redis.call('HGETALL', workers), times}
+  facts[4] or ''}, active, until_ms, ahead, exact, redis.call('HGETALL', workers), times, used}

@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from gateway.settings import GatewaySettings
 from schemas.job import JobOptions
 from schemas.spec import Limiter
-from streams import NewJob, Queue
+from streams import NewJob, Queue, Redis
 from streams.claims import Claims
 from streams.why import rate
+from tests.gateway.callers import key
+from tests.gateway.samples import Serve
 
 HOUR_MS = 3_600_000
 
@@ -196,6 +199,99 @@ async def test_the_estimate_follows_the_rate(
     answer = await why("one")
     assert answer["ratePerSecond"] > 0
     assert answer["estimatedStart"] is not None
+
+
+async def test_everything_at_once(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker)
+    await queue.set_limits(Limiter(1, HOUR_MS), 1)
+    await queue.add("issue", issuance)
+    assert len(await hands.take(1)) == 1
+    await queue.add("issue", issuance, priority=0)
+    await queue.add("issue", issuance, job_id="one")
+    await queue.add("issue", issuance, job_id="late", delay=HOUR_MS)
+    await queue.pause()
+    held_up = ["paused", "rate_limited", "concurrency"]
+    assert codes(await why("one")) == [*held_up, "jobs_ahead"]
+    assert codes(await why("late")) == [*held_up, "delayed"]
+    await queue.prioritize("one", 0)
+    assert (await why("one"))["ahead"] == 1
+    await queue.set_limits()
+    await queue.resume()
+    assert codes(await why("one")) == ["jobs_ahead"]
+
+
+async def test_a_rate_limit_lets_the_jobs_ahead_start_first(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker, slots=50)
+    await queue.set_limits(Limiter(2, HOUR_MS))
+    await queue.add_many([NewJob("issue", issuance)] * 2)
+    await hands.end(await hands.take(5), "complete", b"1")
+    added = await queue.add_many([NewJob("issue", issuance)] * 5)
+    answers = [await why(one.id) for one in added]
+    until = answers[0]["limitedUntil"]
+    hours = [(answer["estimatedStart"] - until) / HOUR_MS for answer in answers]
+    assert hours == [0, 0, 1, 1, 2]
+
+
+async def test_a_rate_limit_that_does_not_hold_yet(
+    why: Any, queue: Queue, worker: Claims, issuance: dict[str, Any]
+) -> None:
+    await alive(worker, slots=50)
+    await queue.set_limits(Limiter(2, HOUR_MS))
+    added = await queue.add_many([NewJob("issue", issuance)] * 5)
+    starts = [(await why(one.id))["estimatedStart"] for one in added]
+    hours = [round((start - starts[0]) / HOUR_MS, 1) for start in starts]
+    assert hours == [0, 0, 1, 1, 2]
+
+
+async def test_a_delayed_job_comes_after_those_that_wait_longer(
+    why: Any, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker, slots=1)
+    await queue.add_many([NewJob("issue", issuance)] * 4)
+    await hands.end(await hands.take(4), "complete", b"1")
+    await queue.add_many([NewJob("issue", issuance)] * 100)
+    await queue.add("issue", issuance, job_id="soon", delay=1)
+    await queue.add("issue", issuance, job_id="first", delay=HOUR_MS, priority=0)
+    soon, first = await why("soon"), await why("first")
+    seconds = 101 / soon["ratePerSecond"]
+    assert soon["estimatedStart"] > soon["delayedUntil"] + 900 * seconds
+    assert first["estimatedStart"] == first["delayedUntil"]
+    assert (soon["ahead"], codes(soon)) == (None, ["delayed"])
+
+
+async def test_a_tenant_is_told_why_in_words_without_numbers(
+    serve: Serve, redis: Redis, queue: Queue, worker: Claims, hands: Any, issuance: dict[str, Any]
+) -> None:
+    await alive(worker)
+    await queue.add_many([NewJob("issue", issuance)] * 4)
+    await hands.end(await hands.take(4), "complete", b"1")
+    await queue.set_limits(None, 1)
+    await queue.add("issue", issuance)
+    (running,) = await hands.take(1)
+    await queue.add("issue", issuance)
+    await queue.add("issue", issuance | {"organizationId": "org-b"}, job_id="one")
+    text = await key(redis, ["read"], "org-b")
+    async with serve(GatewaySettings(host="127.0.0.1", port=0)) as http:
+
+        async def ask() -> Any:
+            path, headers = "/queue/vc-issuance/job/one/why", {"X-API-Key": text}
+            async with http.get(path, headers=headers) as response:
+                return (await response.json())["data"]
+
+        held = await ask()
+        assert codes(held) == ["concurrency", "jobs_ahead"]
+        assert not any(char.isdigit() for char in held["summary"])
+        counted = ("ahead", "active", "ratePerSecond", "aheadExact")
+        assert [held[name] for name in counted] == [None] * 4
+        await queue.set_limits()
+        await hands.end([running], "complete", b"1")
+        await hands.take(2)
+        ran = await ask()
+        assert (codes(ran), ran["summary"]) == (["running"], "It runs.")
 
 
 def test_the_rate_counts_recent_endings_until_now() -> None:
