@@ -46,13 +46,16 @@ GONE: Final = Kind(
 
 RESULT_TYPE: Final = 'application/ld+json;profile="https://w3id.org/did-resolution"'
 DRAFT_TYPE: Final = "application/did-resolution"
-"""Who asks for this type knows errors as objects; to everybody else they are words."""
+DEREFERENCING_TYPE: Final = "application/did-url-dereferencing"
+_DRAFTS: Final = frozenset({DRAFT_TYPE, DEREFERENCING_TYPE})
+"""Who asks for these types knows errors as objects; to everybody else they are words."""
 _RESULTS: Final[Mapping[str, str]] = {
     "*/*": RESULT_TYPE,
     "application/*": RESULT_TYPE,
     "application/ld+json": RESULT_TYPE,
     "application/json": "application/json",
     DRAFT_TYPE: DRAFT_TYPE,
+    DEREFERENCING_TYPE: DEREFERENCING_TYPE,
 }
 _DOCUMENTS: Final = frozenset({DOCUMENT_TYPE, "application/did+json", "application/did"})
 _STATUSES: Final[Mapping[str, int]] = {
@@ -199,18 +202,25 @@ def _result(
 
     Of a DID URL the metadata has another name, and the document is a part of one.
     """
-    status, metadata = 200 if did_document is not None else 410, {"contentType": DOCUMENT_TYPE}
+    drafted = media_type in _DRAFTS
+    status, metadata = 200, {"contentType": media_type if drafted else DOCUMENT_TYPE}
     if did_document is None:
-        metadata = {}
+        status, metadata = 410, {}
     if error is not None:
         word, status = _word(error)
-        metadata = _told(word, str(error), as_object=media_type == DRAFT_TYPE)
+        metadata = _told(word, str(error), as_object=drafted)
     body = {
         "@context": "https://w3id.org/did-resolution/v1",
         "didDocument": did_document,
         "didDocumentMetadata": about,
         "didDereferencingMetadata" if about_url else "didResolutionMetadata": metadata,
     }
+    if media_type == DEREFERENCING_TYPE:
+        body = {
+            "dereferencingMetadata": metadata,
+            "contentStream": did_document,
+            "contentMetadata": about,
+        }
     headers = {**_CORS, "Content-Type": media_type, "Cache-Control": "no-cache"}
     return web.Response(status=status, body=orjson.dumps(body), headers=headers)
 

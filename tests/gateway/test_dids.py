@@ -389,6 +389,25 @@ async def test_errors_are_objects_for_those_who_know_them(http: ClientSession) -
     assert error["detail"]
 
 
+async def test_drafts_have_types_and_members_of_their_own(http: ClientSession) -> None:
+    resolution, dereferencing = "application/did-resolution", "application/did-url-dereferencing"
+    _, body, kind = await resolved(http, KEY, Accept=resolution)
+    assert (kind, body["didResolutionMetadata"]) == (resolution, {"contentType": resolution})
+    method = did_key.document(KEY)["verificationMethod"][0]
+    for did, found in ((KEY, did_key.document(KEY)), (quote(method["id"], safe=""), method)):
+        status, body, kind = await resolved(http, did, Accept=dereferencing)
+        assert (status, kind) == (200, dereferencing)
+        assert body == {
+            "dereferencingMetadata": {"contentType": dereferencing},
+            "contentStream": found,
+            "contentMetadata": {},
+        }
+    status, body, _ = await resolved(http, f"{KEY}%23x", Accept=dereferencing)
+    assert (status, body["contentStream"]) == (404, None)
+    error = body["dereferencingMetadata"]["error"]
+    assert error["type"] == "https://www.w3.org/ns/did#NOT_FOUND"
+
+
 async def test_only_so_many_are_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
