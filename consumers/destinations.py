@@ -113,7 +113,7 @@ class Destinations:
         """Ask for a lease. `origin` may be the whole URL."""
         to = Destination(organization_id, origin_of(origin))
         await self._write_down(to)
-        lease = Lease(secrets.token_hex(12), to)
+        lease = Lease(f"{job_id} {secrets.token_hex(12)}", to)
         answer = await store.admit(self._redis, to, job_id, lease.id, self.rules)
         match answer:
             case Later(after_ms, reason):

@@ -37,9 +37,9 @@ def attach(worker: Worker) -> None:
                     "❌ [%s] Job %s failed: %s", queue, job.id, text, extra=extra(job, took_ms)
                 )
             case JobRetried(job, error, delay_ms, took_ms):
-                logger.warning(
-                    "🔁 [%s] Job %s attempt %d failed, next in %d ms: %s",
-                    *(queue, job.id, error["attempt"], delay_ms, error["message"]),
+                logger.log(
+                    *_again(error),
+                    *(queue, job.id, delay_ms, error["message"]),
                     extra=extra(job, took_ms),
                 )
             case JobReleased(job):
@@ -56,3 +56,11 @@ def attach(worker: Worker) -> None:
         troubled = isinstance(event, Trouble)
 
     worker.hooks.add(log)
+
+
+def _again(error: dict[str, Any]) -> tuple[int, str]:
+    """Level and words. Who is put off has not failed, and a thousand may wait for one slow
+    destination."""
+    if error["reason"] == "later":
+        return logging.DEBUG, "⏳ [%s] Job %s put off for %d ms: %s"
+    return logging.WARNING, f"🔁 [%s] Job %s attempt {error['attempt']} failed, next in %d ms: %s"

@@ -95,6 +95,32 @@ async def test_the_lease_of_a_dead_worker_ends_by_itself(redis: Redis) -> None:
     assert not settled.counted
 
 
+async def test_a_job_that_comes_again_takes_the_place_of_its_dead_delivery(redis: Redis) -> None:
+    destinations = desk(redis, concurrency=2)
+    dead = (await take(destinations, job="j1")).lease
+    await take(destinations, job="j2")
+    for other in ("j", "j11", "j3"):
+        assert isinstance(await destinations.admit(ORG, URL, other), Deferred)
+
+    again = (await take(destinations, job="j1")).lease
+
+    assert isinstance(await destinations.admit(ORG, URL, "j3"), Deferred)
+    await destinations.settle(dead, "success")  # it was not dead, but slow: its place is gone
+    assert isinstance(await destinations.admit(ORG, URL, "j3"), Deferred)
+    await destinations.settle(again, "success")
+    await take(destinations, job="j3")
+
+
+async def test_a_probe_whose_worker_died_is_made_again_by_its_job(redis: Redis) -> None:
+    destinations = desk(redis, requests=1, open_ms=0)
+    await fail(destinations, 1)
+    await take(destinations, job="probe")
+    assert (await destinations.admit(ORG, URL, "other")).reason == "circuit_half_open"  # type: ignore[union-attr]
+    again = (await take(destinations, job="probe")).lease
+    await destinations.settle(again, "success")
+    await take(destinations, job="other")
+
+
 async def test_deferred_jobs_get_times_of_their_own(redis: Redis, raw: Any) -> None:
     """A delivery takes a second here, and five run at once: one is over every 200 ms."""
     destinations = desk(redis, concurrency=5, spread_ms=10_000)
@@ -308,7 +334,7 @@ async def test_an_admission_whose_reply_is_lost_holds_one_slot(own_server: Serve
         known = await store.find(redis, HERE.id)
         assert known is not None
         assert known.running == 1
-        await take(destinations)
+        await take(destinations, job="other")
         fault = proxy.drop_reply(
             calls(RECORDS["dest_settle"].sha.decode()), lambda reply: reply.startswith(b"*")
         )

@@ -52,12 +52,15 @@ class Life(RuleBasedStateMachine):
     def begin(self) -> None:
         self.model = Model(NUMBERS)
         self.at: Keys = Destination("org", f"https://{next(FRESH)}.example").keys
-        self.names = (f"lease-{n}" for n in count())
+        self.numbers = count()
         self.used: list[str] = []
         self.tell()
         # Known from the start, for an operator cannot switch what never was.
-        assert self.admit("first", next(self.names)) == ("OK", "")
+        assert self.admit("first", self.lease_of("first")) == ("OK", "")
         self.pass_time(NUMBERS.rate_ms + 1)
+
+    def lease_of(self, job: str) -> str:
+        return f"{job} {next(self.numbers)}"
 
     def tell(self) -> None:
         clock = {"clock_s": self.model.now // 1_000, "clock_us": self.model.now % 1_000 * 1_000}
@@ -106,7 +109,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(job=JOBS)
     def ask(self, job: str) -> None:
-        self.admit(job, next(self.names))
+        self.admit(job, self.lease_of(job))
 
     @precondition(lambda self: self.model.state != "disabled")
     @rule(job=JOBS, pause_ms=st.sampled_from([0, 0, 4_500, 5_000]))
@@ -114,7 +117,7 @@ class Life(RuleBasedStateMachine):
         """Deliveries fail until nothing is admitted any more. Three span the window, or do not."""
         for _ in range(NUMBERS.requests + 1):
             self.pass_time(pause_ms)
-            lease = next(self.names)
+            lease = self.lease_of(job)
             if self.admit(job, lease)[0] != "OK":
                 return
             self.settle_one(lease, "failure", 0)
@@ -127,10 +130,10 @@ class Life(RuleBasedStateMachine):
         due = self.model.since[job] + NUMBERS.patience_ms + late_ms
         if self.model.now < due < self.model.until + NUMBERS.patience_ms:
             self.pass_time(due - self.model.now)
-            probe = next(self.names)
+            probe = self.lease_of("prober")
             if self.admit("prober", probe)[0] == "OK":
                 self.settle_one(probe, "failure", 0)
-        self.admit(job, next(self.names))
+        self.admit(job, self.lease_of(job))
 
     @rule(data=st.data(), job=JOBS)
     def ask_again(self, data: st.DataObject, job: str) -> None:
@@ -178,7 +181,7 @@ class Life(RuleBasedStateMachine):
         self.pass_time(
             max(self.model.until, self.model.not_before, self.model.now) - self.model.now
         )
-        probe = next(self.names)
+        probe = self.lease_of("prober")
         if self.admit(job, probe)[0] == "OK":
             self.settle_one(probe, "success", 0)
         self.outage(job, 0)
@@ -192,7 +195,7 @@ class Life(RuleBasedStateMachine):
     @rule(job=JOBS)
     def off_and_on(self, job: str) -> None:
         """What had failed before does not count afterwards."""
-        lease = next(self.names)
+        lease = self.lease_of(job)
         if self.admit(job, lease)[0] == "OK":
             self.settle_one(lease, "failure", 0)
         self.switch("disabled")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from gate import all_ended
 
-from consumers import Reject, Worker
+from consumers import Reject, RetryLater, Worker
 from consumers.hooks import logging as job_log
 from credstream.logs import JsonLines, TextLines, configure
 from streams import Job, Queue, Redis
@@ -69,11 +69,13 @@ def test_the_format_follows_the_terminal_unless_it_is_said(
 
 
 async def lines(redis: Redis, root: logging.Logger, log_format: str) -> str:
-    """What a worker logs of three jobs full of canaries."""
+    """What a worker logs of four jobs full of canaries."""
 
     async def handle(job: Job) -> dict[str, str]:
         if job.name == "bad":
             raise Reject("Signature invalid")
+        if job.name == "soon" and job.attempts_started == 1:
+            raise RetryLater(1, "not now")
         if job.name == "leaky":
             raise Reject(f"refused: Bearer {CANARY * 3} whsec_{CANARY.replace('-', '') * 3}")
         return {"result": CANARY}
@@ -86,11 +88,11 @@ async def lines(redis: Redis, root: logging.Logger, log_format: str) -> str:
     worker = Worker("chaos", handle, redis=redis)
     job_log.attach(worker)
     queue = Queue("chaos", redis)
-    for name in ("good", "bad", "leaky"):
+    for name in ("good", "bad", "leaky", "soon"):
         data = {CANARY: CANARY, "organizationId": CANARY}
         await queue.add(name, data, job_id=name)
     async with worker:
-        await all_ended(redis, 3)
+        await all_ended(redis, 4)
     return stream.getvalue()
 
 
@@ -116,6 +118,9 @@ async def test_elsewhere_every_line_is_a_json_object(redis: Redis, root: logging
     assert good["time"].endswith("Z")
     assert isinstance(good["durationMs"], int)
     assert told["bad"]["level"] == "error"
+    put_off = next(line for line in map(json.loads, said.splitlines()) if "put off" in str(line))
+    assert put_off["message"] == "⏳ [chaos] Job soon put off for 1 ms: not now"
+    assert (put_off["jobId"], put_off["level"]) == ("soon", "debug")
     assert CANARY not in said
 
 

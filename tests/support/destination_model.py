@@ -55,8 +55,11 @@ class Model:
         if self.state == "disabled":
             self.since.pop(job, None)
             return "DISABLED", "destination_disabled"
-        reason = self._why_not()
+        earlier = {name for name in self.running() if name.startswith(f"{job} ")}
+        reason = self._why_not(earlier)
         if not reason:
+            for name in earlier:
+                del self.leases[name]
             self._start(lease)
             self.since.pop(job, None)
             return "OK", ""
@@ -79,14 +82,16 @@ class Model:
             return self.until
         return self.now
 
-    def _why_not(self) -> str:
+    def _why_not(self, earlier: set[str]) -> str:
+        """`earlier`: what dead workers left to the same job, which the new lease replaces."""
+        running = set(self.running()) - earlier
         if self.not_before > self.now:
             return "retry_after"
         if self.state == "open" and self.until > self.now:
             return "circuit_open"
-        if self.state == "open" and self.probe in self.running():
+        if self.state == "open" and self.probe in running:
             return "circuit_half_open"
-        if len(self.running()) >= self.numbers.limit:
+        if len(running) >= self.numbers.limit:
             return "concurrency"
         recent = [at for at in self.starts.values() if at > self.now - self.numbers.rate_ms]
         return "rate" if len(recent) >= self.numbers.rate_max else ""

@@ -3,6 +3,8 @@
 --   Whoever has to come back gets a time of its own, as far from the next one as a slot takes to
 --   become free: as deliveries take lately (`mean`), or as long as the youngest has been running.
 --   So a thousand deferred jobs do not come at once. `since`: who waits for an open circuit.
+--   A lease is called `<job> <anything>`. A job that comes again while a lease of its own runs was
+--   taken from a worker that died with it: the new lease takes the place of that one.
 --   answers word, then: OK nothing; DEFER after_ms reason; DISABLED reason detail
 -- from: any
 -- to: any
@@ -17,7 +19,13 @@ local state = known[1] or 'closed'
 local most = tonumber(known[8] or limit)
 local per, window = tonumber(known[9] or rate_max), tonumber(known[10] or rate_ms)
 local held = redis.call('ZSCORE', leases, lease)
-local running = redis.call('ZCOUNT', leases, '(' .. now, '+inf')
+local names, earlier, replaced = redis.call('ZRANGEBYSCORE', leases, '(' .. now, '+inf'), {}, {}
+for k = 1, #names do
+  if string.sub(names[k], 1, #job + 1) == job .. ' ' then
+    earlier[#earlier + 1], replaced[names[k]] = names[k], true
+  end
+end
+local running = #names - #earlier
 local started = redis.call('ZCOUNT', rate, '(' .. now - window, '+inf')
 local waits = redis.call('ZSCORE', since, job)
 local youngest = redis.call('ZRANGE', leases, -1, -1, 'WITHSCORES')[2]
@@ -34,7 +42,7 @@ if known[5] and known[5] + 0 > now then
 elseif state == 'open' then
   local ends = known[4] and redis.call('ZSCORE', leases, known[4])
   if known[3] + 0 > now then floor, reason = known[3] + 0, 'circuit_open'
-  elseif ends and ends + 0 > now then reason = 'circuit_half_open'
+  elseif ends and ends + 0 > now and not replaced[known[4]] then reason = 'circuit_half_open'
   else probing = true end
 end
 if not reason and running >= most then reason = 'concurrency' end
@@ -70,6 +78,7 @@ redis.call('HSET', about, 'org', org, 'origin', origin, 'seen', now)
 if probing then redis.call('HSET', about, 'probe', lease) end
 if not known[11] then redis.call('PEXPIRE', about, forget_ms) end
 redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+if #earlier > 0 then redis.call('ZREM', leases, unpack(earlier)) end
 redis.call('ZADD', leases, now + lease_ms, lease)
 redis.call('PEXPIRE', leases, 2 * lease_ms)
 if per > 0 then
