@@ -119,8 +119,7 @@ class Known:
 async def admit(
     redis: Redis, to: Destination, job_id: str, lease: str, rules: Rules
 ) -> Granted | Later | Never:
-    """A lease for one delivery, under a name of the caller's that begins with the job and a space:
-    it takes the place of one that a dead worker left to the same job. Safe to send again."""
+    """A lease, called `<job> <random>`, that replaces what a dead worker left to the job."""
     rate = rules.rate or Limiter(0, 0)
     reply = await change(
         redis,
