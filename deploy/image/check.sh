@@ -22,7 +22,10 @@ make_base() {
     BASE=localhost/credstream-base:bookworm
     podman image exists "$BASE" && return
     local mirror
-    mirror=$(grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d | head -1)
+    # A machine may have more sources than Debian's, and switched-off ones.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+        'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -1)
+    [ -n "$mirror" ] || { echo "apt knows no Debian: apt-get update first, or set BASE" >&2; return 1; }
     mmdebstrap --quiet --variant=essential --include=ca-certificates,python3,python3-venv \
         bookworm "$WORK/base.tar" "$mirror"
     podman import --quiet "$WORK/base.tar" "$BASE" >/dev/null
