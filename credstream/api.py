@@ -1,6 +1,7 @@
 """One call to a gateway over HTTP: sent again where that is safe, its refusals as exceptions."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Self
@@ -99,7 +100,7 @@ class Gateway:
     def __init__(self, url: str, *, key: str | None = None, retries: int = 2) -> None:
         self.url = url
         self._retries = retries
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key.strip()}"}
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=5)
@@ -120,12 +121,14 @@ class Gateway:
     async def call(
         self, method: str, path: str, body: object = None, *, safe: bool = False
     ) -> dict[str, Any]:
-        """The whole envelope of the answer. `safe`: the call may be repeated."""
+        """The whole envelope of the answer. `safe`: the call may be repeated.
+
+        Raises ValueError and TypeError for a body that JSON cannot tell."""
         headers = {}
         if method == "POST":
             headers["Idempotency-Key"] = secrets.token_hex(16)
             safe = True
-        data = None if body is None else orjson.dumps(body)
+        data = None if body is None else _document(body)
         if data is not None:
             headers["Content-Type"] = "application/json"
         for left in range(self._retries if safe or method == "GET" else 0, -1, -1):
@@ -177,6 +180,14 @@ class Gateway:
                 f"{self.url} is not an http:// or https:// address (--url or CREDSTREAM_URL)."
             )
         return url
+
+
+def _document(body: object) -> bytes:
+    """orjson writes null for NaN and Infinity, which is not what was meant."""
+    data = orjson.dumps(body)
+    if b"null" in data:
+        json.dumps(body, allow_nan=False, default=str)
+    return data
 
 
 def _may_pass(error: Exception) -> bool:

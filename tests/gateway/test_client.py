@@ -1,6 +1,7 @@
 """The typed client: what it answers, what it raises, what it sends again."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ async def test_a_key(serve: Serve, redis: Redis) -> None:
     async with serve(GatewaySettings(host="127.0.0.1", port=0)) as http:
         async with http.get("/livez") as response:
             url = str(response.url.origin())
-        async with Client(url, key=text) as reader:
+        async with Client(url, key=f" {text}\n") as reader:
             await reader.stats()
             with pytest.raises(Forbidden):
                 await reader.pause(QUEUE)
@@ -193,6 +194,15 @@ async def test_a_submission_is_sent_again_under_the_same_key() -> None:
         assert (await client.submit("q", {})).id == "1"
     keys = {request.headers["Idempotency-Key"] for request in seen}
     assert (len(seen), len(keys)) == (3, 1)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+async def test_what_json_does_not_have_is_not_sent_as_null(number: float) -> None:
+    async with scripted(accepted) as (client, seen):
+        with pytest.raises(ValueError, match="JSON"):
+            await client.submit("q", {"deep": [{"x": number}]})
+        assert (await client.submit("q", {"x": None, "y": 1.5})).id == "1"
+    assert len(seen) == 1
 
 
 async def test_two_submissions_have_two_keys() -> None:
