@@ -32,6 +32,7 @@ def searches(pattern: str, text: str, max_chars: int | None = MAX_TEXT_CHARS) ->
     return _compiled(pattern).isinstance_python(text)
 
 
+@lru_cache(maxsize=1_024)
 def states(pattern: str) -> int:
     """About how many states `pattern` has: what matching one character may cost."""
     # Each level is [sum of the items so far, the last item, which a repetition multiplies].
