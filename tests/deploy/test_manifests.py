@@ -1,8 +1,11 @@
 """What no schema says of manifests: layout, references, selectors, autoscalers."""
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
+import redis
 import yaml
 from manifests import (
     DEPLOY,
@@ -21,8 +24,13 @@ from manifests import (
     things,
     workloads,
 )
+from processes import free_ports
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from schemas.spec import catalog
+
+PATIENT = Retry(ConstantBackoff(0.1), 100)
 
 CLUSTER = ("Namespace", "PriorityClass")
 """Kinds that lie in no namespace."""
@@ -188,3 +196,25 @@ def test_lag_is_never_asked_for() -> None:
     for path in (DEPLOY / "k8s").rglob("*.yaml"):
         assert "lagCount" not in path.read_text()
         list(yaml.safe_load_all(path.read_text()))
+
+
+def test_redis_for_development_hears_sigterm(tmp_path: Path) -> None:
+    """The command of the StatefulSet, with other paths: Redis is the process, not a child of it."""
+    (one,) = of("dev", "StatefulSet")
+    *shell, script = container(one)["command"]
+    (port,) = free_ports(1)
+    text = (DEPLOY / "k8s" / "components" / "redis-dev" / "redis.conf").read_text()
+    text = text.replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
+    (tmp_path / "redis.conf").write_text(text)
+    (tmp_path / "password").write_text("development")
+    script = script.replace("/etc/redis", str(tmp_path))
+    script = script.replace("/run/secrets/redis", str(tmp_path))
+    with subprocess.Popen([*shell, script], stdout=subprocess.DEVNULL) as process:
+        try:
+            client = redis.Redis(port=port, password="development", retry=PATIENT)
+            assert client.info("server")["process_id"] == process.pid
+            client.close()
+            process.terminate()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
