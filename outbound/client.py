@@ -80,7 +80,8 @@ class Client:
         self._guard = guard
         self._names = names
         self._proxy = _proxy(settings)
-        self._own_known_until = 0.0
+        self._own_known_until = float("-inf")
+        self._looking_up = asyncio.Lock()
 
     async def get(
         self, url: str, *, max_bytes: int, total_s: float = 10, accept: str = "application/json"
@@ -150,12 +151,15 @@ class Client:
 
     async def _know_ourselves(self) -> None:
         """Look up the names of our own servers, now and then (SS-6)."""
-        now = time.monotonic()
-        if now < self._own_known_until:
+        if time.monotonic() < self._own_known_until:
             return
-        places = [(host, port) for host, port in self._settings.never if host not in _EVERYWHERE]
-        self._guard.own |= await resolve_all(self._names, places)
-        self._own_known_until = now + _OWN_NAMES_S
+        async with self._looking_up:
+            now = time.monotonic()
+            if now < self._own_known_until:
+                return
+            places = [place for place in self._settings.never if place[0] not in _EVERYWHERE]
+            self._guard.own |= await resolve_all(self._names, places)
+            self._own_known_until = now + _OWN_NAMES_S
 
     def _refuse_literal_behind_proxy(self, url: URL) -> None:
         """The socket guard sees the proxy only, so an address in the URL is judged here."""

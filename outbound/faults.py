@@ -51,7 +51,7 @@ def meaning(error: Exception, trail: Trail) -> OutboundError:
         return unreachable("response_headers_too_large" if too_long else "invalid_http_response")
     if isinstance(error, aiohttp.ServerDisconnectedError | OSError):
         return unreachable("connection_reset")
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) and not trail.connected:
         return Blocked("The URL cannot be read.", code="invalid_url")
     return unreachable("invalid_http_response")
 

@@ -44,10 +44,16 @@ trail: ContextVar[Trail] = ContextVar("trail")
 """The running request's trail; happy eyeballs dials in tasks that inherit it."""
 
 
+RECEIVE_BYTES = 128 * 1024
+"""What the kernel holds of an answer that is not read; left to itself it takes megabytes."""
+
+
 def plain_socket(info: AddrInfo) -> socket.socket:
     """A TCP socket for that kind of address, not yet connected."""
     family, kind, proto, *_ = info
-    return socket.socket(family=family, type=kind, proto=proto)
+    made = socket.socket(family=family, type=kind, proto=proto)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    return made
 
 
 class Guard:

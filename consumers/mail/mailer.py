@@ -46,7 +46,7 @@ class Mailer:
         sender = self._sender(email.organization_id)
         email = await self._without_suppressed(email)
         letter = await self._letter(job, email, sender)
-        outgoing = build(letter, self.settings.mail_bounce_address)
+        outgoing = await _written(letter, self.settings.mail_bounce_address)
         if self.signer is None or not self.signer.signs(sender.address):
             return outgoing
         signed = await asyncio.to_thread(self.signer.sign, outgoing.content)
@@ -108,6 +108,13 @@ class Mailer:
         secret = await mail.link_secret(self.redis)
         token = mail.unsubscribe_token(secret, where, entry_id)
         return f"{self.settings.public_url.rstrip('/')}/mail/unsubscribe/{token}"
+
+
+async def _written(letter: Letter, bounce_address: str | None) -> Outgoing:
+    """As `build`; files take seconds when they are large, so they are not for the event loop."""
+    if letter.attachments:
+        return await asyncio.to_thread(build, letter, bounce_address)
+    return build(letter, bounce_address)
 
 
 def _subject(given: str | None, rendered: str | None, template: str) -> str:

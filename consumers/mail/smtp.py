@@ -84,7 +84,7 @@ class Relay:
             async with asyncio.timeout(self._settings.smtp_timeout_s):
                 return await self._deliver(delivery)
         except TimeoutError as error:
-            raise judge(delivery.stage, error) from None
+            raise delivery.failure or judge(delivery.stage, error) from None
 
     async def _deliver(self, delivery: "_Delivery") -> Accepted:
         while connection := self._reusable():
@@ -101,7 +101,7 @@ class Relay:
             if connection.messages and delivery.is_stale(error):
                 client.close()
                 raise _Stale from None
-            failure = judge(delivery.stage, error)
+            failure = delivery.failure = judge(delivery.stage, error)
             if _is_over(failure) or not await _reset(client):
                 client.close()
             else:
@@ -196,6 +196,8 @@ class _Delivery:
         self._outgoing = outgoing
         self._before_data = before_data
         self.stage = Stage.CONNECT
+        self.failure: NotDelivered | None = None
+        """What the relay has said, even if time runs out in what comes after."""
 
     async def run(self, client: SMTP) -> Accepted:
         """MAIL, RCPT, DATA on a connection that is ready."""
@@ -250,6 +252,9 @@ async def _reset(client: SMTP) -> bool:
         await client.rset(timeout=QUIT_S)
     except (SMTPException, OSError):
         return False
+    except BaseException:  # cancelled: nobody will close it after us
+        client.close()
+        raise
     return client.is_connected
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import threading
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from consumers.execute import Run, execute
+from consumers.mail import mailer
 from consumers.mail.message import Letter, build, check
 from consumers.mail.settings import Sender
 from consumers.outcome import Failed
@@ -68,6 +70,23 @@ async def test_a_message_arrives(desk: Any, relay: Any, smtp_env: Any) -> None:
     assert file.get_content_type() == "application/pdf"
     assert file.get_content_disposition() == "attachment"
     assert file.get_content() == b"hi"
+
+
+async def test_a_message_with_files_is_written_beside_the_event_loop(
+    desk: Any, relay: Any, smtp_env: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten MiB take seconds, in which a worker must say that it is alive."""
+    threads: list[bool] = []
+
+    def written(*args: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return build(*args)
+
+    monkeypatch.setattr(mailer, "build", written)
+    async with desk() as at:
+        await at.send(attachments=[{"filename": "a.txt", "content": "a"}])
+        await at.send()
+    assert threads == [False, True]
 
 
 async def test_message_ids_are_stable_and_never_shared(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from processes import until
-from scripted_relay import CLOSE, ScriptedRelay, scripted
+from scripted_relay import CLOSE, SILENCE, ScriptedRelay, scripted
 
 from consumers.mail import smtp
 from consumers.mail.settings import MailError
@@ -55,6 +55,19 @@ async def test_an_idle_connection_is_given_up(
         await until(lambda: at.mailer.backend.idle == 0, within_s=10, what="closed")
         await at.send()
     assert len(relay.sessions) == 2
+
+
+async def test_a_relay_that_falls_silent_after_a_refusal_has_refused(
+    desk: Any, mail_env: Any
+) -> None:
+    """The reply counts, whatever becomes of the connection."""
+    async with scripted(ScriptedRelay({"rcpt": "550 no such user", "rset": SILENCE})) as relay:
+        more = {"SMTP_TLS": "none", "SMTP_PORT": relay.port, "SMTP_TIMEOUT_S": 1}
+        mail_env(**SENDER, **more)
+        async with desk() as at:
+            with pytest.raises(Reject, match="550"):
+                await at.send()
+            assert at.mailer.backend.idle == 0
 
 
 async def test_a_connection_that_died_in_the_pool_costs_nothing(desk: Any, mail_env: Any) -> None:

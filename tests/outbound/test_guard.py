@@ -17,7 +17,8 @@ from yarl import URL
 import outbound.client
 from outbound.client import Call, Client, open_client
 from outbound.errors import Blocked, OutboundError, Unreachable
-from outbound.guard import plain_socket
+from outbound.faults import meaning
+from outbound.guard import RECEIVE_BYTES, Trail, plain_socket
 from outbound.networks import parse_allowance
 from outbound.settings import OutboundSettings
 
@@ -220,6 +221,37 @@ async def test_a_tenant_hears_one_text_and_the_log_says_which(
         "This URL may not be called.", "blocked_address",
     )  # fmt: skip
     assert f"not dialled: {url[7:-1].strip('[]')} port 80" in caplog.text
+
+
+async def test_our_own_names_are_asked_once_by_requests_that_begin_together() -> None:
+    class Slowly(Told):
+        async def resolve(self, *args: Any, **more: Any) -> list[ResolveResult]:
+            await asyncio.sleep(0)
+            return await super().resolve(*args, **more)
+
+    told = Slowly({"redis.test": ["10.0.0.1"], "mail.test": ["10.0.0.2"]})
+    settings = OutboundSettings(
+        own=(("redis.test", 6379), ("mail.test", 25)), allow_nets=(parse_allowance("10.0.0.0/8"),)
+    )
+    dials = Dials()
+    async with open_client(settings, names=told, open_socket=dials) as client:
+        await asyncio.gather(*(dialled(client, "10.0.0.1:6379") for _ in range(3)))
+    assert sorted(told.asked) == ["mail.test", "redis.test"]
+    assert dials.made == []
+
+
+def test_the_kernel_buffers_little_of_what_is_not_read() -> None:
+    """An answer without end is held back by the window, not piled up on this side (WH-20)."""
+    with plain_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))) as made:
+        held = made.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert held in (RECEIVE_BYTES, 2 * RECEIVE_BYTES)  # Linux doubles it, for its own notes
+    assert RECEIVE_BYTES <= 256 * 1024
+
+
+def test_what_goes_wrong_with_an_answer_is_not_the_urls_fault() -> None:
+    steps = Trail(dialled=["192.0.2.1:443"], connected=True)
+    assert meaning(ValueError("odd header"), steps).code == "invalid_http_response"
+    assert meaning(ValueError("odd URL"), Trail()).code == "invalid_url"
 
 
 async def test_blocked_and_unknown_names_take_the_same_way() -> None:
