@@ -3,7 +3,8 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -149,17 +150,26 @@ class Gateway:
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
     ) -> dict[str, Any]:
         url = self._address(path)
-        try:
+        with self._reaching():
             async with self._session.request(method, url, data=data, headers=headers) as response:
                 answer = _parse(await response.read())
                 if response.ok and "data" in answer:
                     return answer
-                if "title" in answer:
-                    raise _KINDS.get(response.status, Refused)(answer)
-                raise Stranger(
-                    f"{self.url} answered with status {response.status}, but not as a Credstream "
-                    "gateway does. Check the address (--url or CREDSTREAM_URL)."
-                )
+                raise self._no(response.status, answer)
+
+    def _no(self, status: int, answer: Mapping[str, Any]) -> Exception:
+        if "title" in answer:
+            return _KINDS.get(status, Refused)(answer)
+        return Stranger(
+            f"{self.url} answered with status {status}, but not as a Credstream gateway does. "
+            "Check the address (--url or CREDSTREAM_URL)."
+        )
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Errors of the connection become Unreachable."""
+        try:
+            yield
         except TimeoutError as error:
             raise Unreachable(f"The gateway at {self.url} did not answer in time.") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -167,6 +177,21 @@ class Gateway:
                 f"There is no gateway at {self.url} ({error}). Start one with `credstream up`, or "
                 "give its address with --url or CREDSTREAM_URL."
             ) from error
+
+    async def stream(
+        self, path: str, after: str | None, silent_s: float
+    ) -> AsyncIterator[dict[str, str]]:
+        """The blocks of an event stream, from one connection. Raises as `call`; Unreachable also
+        when nothing came for `silent_s`."""
+        url = self._address(path)
+        headers = {} if after is None else {"Last-Event-ID": after}
+        timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=silent_s)
+        with self._reaching():
+            async with self._session.get(url, headers=headers, timeout=timeout) as response:
+                if not response.ok:
+                    raise self._no(response.status, _parse(await response.read()))
+                async for block in blocks(response.content):
+                    yield block
 
     def _address(self, path: str) -> URL:
         """Raises Stranger."""
@@ -195,6 +220,20 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, Refused):
         return isinstance(error, Busy) or error.code == "idempotency_in_flight"
     return not isinstance(error, Stranger)
+
+
+async def blocks(lines: AsyncIterable[bytes]) -> AsyncIterator[dict[str, str]]:
+    """The fields of each block of an event stream that has come whole (WHATWG HTML, 9.2)."""
+    fields: dict[str, str] = {}
+    async for line in lines:
+        text = line.decode().rstrip("\r\n")
+        if not text:
+            if fields:
+                yield fields
+            fields = {}
+        elif not text.startswith(":"):
+            name, _, value = text.partition(":")
+            fields[name] = value.removeprefix(" ")
 
 
 def word(text: str) -> str:

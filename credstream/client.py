@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, TypeAdapter
 
 from credstream.api import Gateway, word
+from credstream.happenings import Happening, happenings
+from gateway.answer_shapes import BatchProgress, BatchReceipt, BatchResults
 from gateway.selection import BulkOutcome
 from gateway.shapes import LimiterModel, QueueInfo, QueueLimits, Receipt, Stats
 from gateway.why import Why
@@ -83,7 +85,34 @@ class Client(Gateway):
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, LONGEST_POLL_S)
 
+    async def submit_batch(
+        self, queue: str, jobs: Sequence[Mapping[str, Any]], *, batch_id: str | None = None
+    ) -> BatchReceipt:
+        """Add jobs `{data, name?, options?}` under one name, by which `batch` tells of them."""
+        body: dict[str, Any] = {"jobs": [dict(job) for job in jobs]}
+        if batch_id is not None:
+            body["batchId"] = batch_id
+        answer = await self.data("POST", f"{_queue(queue)}/batches", body)
+        return BatchReceipt.model_validate(answer)
+
     # looking
+
+    async def batch(self, batch_id: str) -> BatchProgress:
+        """How many jobs of a batch are in which state, and whether it is done."""
+        return BatchProgress.model_validate(await self.data("GET", f"/batches/{word(batch_id)}"))
+
+    async def batch_results(self, batch_id: str, start: int = 0, end: int = 99) -> BatchResults:
+        """What became of the jobs `start`..`end` of a batch, at most 100."""
+        path = f"/batches/{word(batch_id)}/results{_query({'start': start, 'end': end})}"
+        return BatchResults.model_validate(await self.data("GET", path))
+
+    def events(
+        self, queue: str | None = None, *, after: str | None = None, tries: int = 5
+    ) -> AsyncIterator[Happening]:
+        """What happens, in one queue or in all, from now on or behind an event's id, without end.
+
+        It goes on over restarts of the gateway, until `tries` connections in a row have failed."""
+        return happenings(self, f"/events{_query({'queue': queue})}", after, tries)
 
     async def job(self, queue: str, job_id: str) -> JobView:
         """A job as it is now."""

@@ -1,6 +1,7 @@
 """The typed client: what it answers, what it raises, what it sends again."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,15 @@ from aiohttp import ClientSession, web
 from click.testing import CliRunner
 
 from credstream import Client
-from credstream.api import Busy, Conflict, Forbidden, Invalid, NotThere, Stranger
+from credstream.api import (
+    Busy,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotThere,
+    Stranger,
+    Unreachable,
+)
 from credstream.cli import main
 from gateway.settings import GatewaySettings
 from gateway.shapes import LimiterModel
@@ -93,6 +102,30 @@ async def test_looking_around(client: Client, queue: Queue) -> None:
     assert {one.name for one in await client.stats()} >= {QUEUE, "emails"}
     (worker,) = await client.workers(QUEUE)
     assert [one.name for one in await client.workers()] == [worker.name] == ["w-1"]
+
+
+async def test_a_batch(client: Client, hands: Any, issuance: dict[str, Any]) -> None:
+    jobs = [{"data": issuance}] * 3
+    receipt = await client.submit_batch(QUEUE, jobs, batch_id="mine")
+    assert (await client.submit_batch(QUEUE, jobs, batch_id="mine")).deduplicated
+    await hands.end(await hands.take(2), "complete", b'"yes"')
+    progress = await client.batch(receipt.id)
+    assert (progress.counts.completed, progress.counts.waiting, progress.done) == (2, 1, False)
+    results = await client.batch_results(receipt.id, end=1)
+    assert [item.state for item in results.items] == ["completed", "completed"]
+
+
+async def test_events(client: Client, issuance: dict[str, Any]) -> None:
+    async with contextlib.aclosing(client.events(QUEUE, after="0-1")) as events:
+        await client.submit(QUEUE, issuance, job_id="one")
+        await client.pause(QUEUE)
+        added, paused = await anext(events), await anext(events)
+    assert (added.event, added.queue, added.jobs) == ("added", QUEUE, ["one"])
+    assert (paused.event, paused.jobs) == ("paused", [])
+    async with contextlib.aclosing(client.events(QUEUE, after=added.id)) as events:
+        assert await anext(events) == paused
+    with pytest.raises(NotThere):
+        await anext(client.events("nobody"))
 
 
 async def test_what_does_not_fit_is_told_with_its_place(client: Client) -> None:
@@ -194,6 +227,40 @@ async def test_a_submission_is_sent_again_under_the_same_key() -> None:
         assert (await client.submit("q", {})).id == "1"
     keys = {request.headers["Idempotency-Key"] for request in seen}
     assert (len(seen), len(keys)) == (3, 1)
+
+
+async def test_events_go_on_where_they_were_cut_off() -> None:
+    def some(text: bytes) -> Answer:
+        async def told(_request: web.Request) -> web.Response:
+            return web.Response(body=text, content_type="text/event-stream")
+
+        return told
+
+    def event(number: int) -> bytes:
+        data = b'{"queue":"q","event":"e","jobs":["%d"],"at":1,"count":7}' % number
+        return b"id: %d-0\nevent: e\ndata: %b\n\n" % (number, data)
+
+    answers = (
+        some(b"retry: 3000\n\n" + event(1) + b"id: 2-0\nda"),  # the second one is not whole
+        busy,
+        some(event(2) + b":\nid: 5-0\n\n"),
+        some(b'event: gap\ndata: {"queue":"q","event":"gap"}\n\n'),
+        *(hang_up for _ in range(8)),
+    )
+    async with scripted(*answers) as (client, seen):
+        events = client.events(after="0-9", tries=2)
+        found = [await anext(events) for _ in range(3)]
+        with pytest.raises(Unreachable):
+            await anext(events)
+    assert [(one.event, one.jobs, one.id) for one in found] == [
+        ("e", ["1"], "1-0"),
+        ("e", ["2"], "2-0"),
+        ("gap", [], None),
+    ]
+    assert found[0].more == {"count": 7}
+    said = [request.headers["Last-Event-ID"] for request in seen]
+    assert said[:4] == ["0-9", "1-0", "1-0", "5-0"]
+    assert set(said[4:]) == {"5-0"}
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
