@@ -36,6 +36,8 @@ FIRST_JOBS = 2_000
 """Those a page waits for, when a queue is looked at for the first time; the rest follows."""
 OWNER_JOBS = 100
 """Jobs whose owner is asked for at once: payloads can be large."""
+INLINE_JOBS = 300
+"""More than these are grouped in a thread: the patterns take their time."""
 OWNERS_KEPT = 50_000
 CAUSES_KEPT = 64
 SHAPE_CHARS = 240
@@ -217,7 +219,11 @@ class Library:
     async def _read(self, store: Store, most: int, own: str | None) -> Causes:
         read = await deaths(store, most)
         found = read.found if own is None else await self._of(store, read, own)
-        causes = group(store.keys.tag, found)
+        tag = store.keys.tag
+        if len(found) < INLINE_JOBS:
+            causes = group(tag, found)
+        else:
+            causes = await asyncio.to_thread(group, tag, found)
         return Causes(read.version, causes, len(read.found))
 
     async def _of(self, store: Store, read: Deaths, own: str) -> list[Death]:

@@ -1,13 +1,16 @@
 """Dead letters by cause, and canaries: a few first, the rest only if those pass."""
 
 import re
+import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
 from by_hand import Hand
 from stage import die
 
+from gateway.dashboard import causes
 from gateway.dashboard.causes import FIRST_JOBS, Library, group, shape_of
 from schemas.job import JobOptions
 from schemas.spec import QueueSpec
@@ -55,9 +58,9 @@ def test_causes_differ_by_name_and_class() -> None:
     def death(job: str, name: str, code: str) -> Death:
         return Death(job, name, "failed", code, "row 1 is gone", 5)
 
-    causes = group("q", [death("1", "a", "X"), death("2", "a", "X"), death("3", "b", "X")])
-    assert [(c.count, c.name) for c in causes] == [(2, "a"), (1, "b")]
-    assert len({c.fingerprint for c in causes}) == 2
+    found = group("q", [death("1", "a", "X"), death("2", "a", "X"), death("3", "b", "X")])
+    assert [(c.count, c.name) for c in found] == [(2, "a"), (1, "b")]
+    assert len({c.fingerprint for c in found}) == 2
 
 
 async def test_every_death_is_read_in_hops(redis: Redis) -> None:
@@ -76,6 +79,24 @@ async def test_the_library_reads_again_when_something_changed(redis: Redis) -> N
     assert await library.of(queue.store) is first
     await queue.remove(first.causes[0].jobs[0])
     assert (await library.of(queue.store)).causes[0].count == 2
+
+
+async def test_many_are_grouped_beside_the_event_loop(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand take a third of a second, in which the API must answer."""
+    inline: list[bool] = []
+
+    def grouped(*args: Any) -> Any:
+        inline.append(threading.current_thread() is threading.main_thread())
+        return group(*args)
+
+    monkeypatch.setattr(causes, "group", grouped)
+    store = Queue("orders", redis).store
+    for more in (2, causes.INLINE_JOBS):
+        await die(redis, "orders", "Boom", "row {n} is gone", more)
+        assert (await Library().of(store)).total >= more
+    assert inline == [True, False]
 
 
 async def settle(redis: Redis, *, well: bool) -> None:
