@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from gateway import faults
-from gateway.errors import BadQuery, Fault
+from gateway.errors import BadQuery, Fault, OtherOrganization
 from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
 from gateway.routes import Parameter, Route
@@ -52,7 +52,10 @@ async def page(request: web.Request) -> web.Response:
 
     One call looks at 10000 records at most: a page can be short, and `next` still lead on."""
     wanted, before, limit = _asked(request)
-    own = principal_of(request).organization_id
+    principal = principal_of(request)
+    own = principal.organization_id
+    if not principal.may_name(wanted.get("organizationId")):
+        raise OtherOrganization("This key belongs to another organization.")
     if own is not None:
         wanted["organizationId"] = own
 

@@ -47,6 +47,10 @@ class Principal:
     def is_platform(self) -> bool:
         return self.organization_id is None
 
+    def may_name(self, organization_id: str | None) -> bool:
+        """Whether a request may say that it is about this organization; None: it says nothing."""
+        return self.is_platform or organization_id in (None, self.organization_id)
+
     def may_see(self, organization_id: str | None) -> bool:
         """Whether something of this tenant (None: of no tenant) exists for this principal."""
         return self.is_platform or organization_id == self.organization_id

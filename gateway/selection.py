@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidRequest
+from gateway.errors import Fault, InvalidRequest, OtherOrganization
 from gateway.listing import packed, unpacked
 from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import redacted_text
@@ -40,7 +40,9 @@ class Filter(Wire):
     """As `since`, not included."""
 
     def wanted(self, principal: Principal) -> Wanted:
-        """The same for the engine; a tenant's own jobs at most."""
+        """The same for the engine; a tenant's own jobs. Raises OtherOrganization."""
+        if not principal.may_name(self.organization_id):
+            raise OtherOrganization("This key belongs to another organization.")
         return Wanted(
             self.status,
             self.name,

@@ -351,6 +351,34 @@ async def test_a_tenant_submits_in_its_own_name(place: Town, named: Any) -> None
     assert (await place.queue.counts()).total == 0
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(f"/queue/mixed/jobs/{verb}" for verb in ("cancel", "retry", "remove", "promote")),
+        "/queue/mixed/dead-letters/redrive",
+        "/queue/mixed/dead-letters?organizationId=org-b",
+        "/audit?organizationId=org-b",
+    ],
+)
+async def test_a_filter_that_names_another_tenant_is_not_about_ones_own(
+    place: Town, path: str
+) -> None:
+    await place.ask("org-a", "POST", "/queue/mixed/jobs", place.job("org-a"))
+    method = "GET" if "?" in path else "POST"
+    for named, status in (("org-b", 403), ("org-a", 200)):
+        described = {"organizationId": named, "status": "waiting"}
+        if "dead" in path:
+            del described["status"]
+        body = {"filter": described} if method == "POST" else None
+        call = place.calls["org-a"].request
+        async with call(method, path.replace("org-b", named), json=body) as response:
+            told = await response.json(content_type=None)
+            assert response.status == status, told
+        if status == 403:
+            assert told["code"] == "other_organization"
+            assert (await place.queue.counts()).waiting == 1
+
+
 @pytest.mark.parametrize("verb", ["pause", "resume", "clean"])
 async def test_whole_queues_are_the_platforms(place: Town, verb: str) -> None:
     async with place.calls["org-a"].post(f"/queue/mixed/{verb}") as response:
