@@ -29,6 +29,8 @@ from streams.search import Found, search
 PAGE_JOBS = 25
 SCAN_JOBS = 2_000
 """Jobs one page of a search looks at; the next page goes on behind them."""
+PART_JOBS = 500
+"""Of them, so many are held with their payloads."""
 BULK_MOST = 10_000
 """Jobs one action touches; it says when there are more."""
 SPANS = {"hour": (60, 1), "day": (1_430, 10)}
@@ -211,8 +213,21 @@ async def _chosen(request: web.Request, listed: Listed, body: Bulk) -> tuple[lis
         pairs = zip(body.ids, whose, strict=True)
         return [job_id for job_id, owner in pairs if principal.may_see(owner)], False
     terms = parsed(body.state, body.terms, principal.organization_id)
-    found = await search(listed.queue, terms, most=BULK_MOST, scan_most=2 * BULK_MOST)
-    return [job.id for job in found.jobs], bool(found.cursor)
+    return await _matching(listed, terms)
+
+
+async def _matching(listed: Listed, terms: Terms) -> tuple[list[str], bool]:
+    """Ids, and whether there may be more. In parts: payloads can be large, ids are not."""
+    ids: list[str] = []
+    cursor, left = "", 2 * BULK_MOST
+    while left > 0 and len(ids) < BULK_MOST:
+        most = min(PART_JOBS, BULK_MOST - len(ids))
+        found = await search(listed.queue, terms, cursor, most=most, scan_most=min(PART_JOBS, left))
+        ids += [job.id for job in found.jobs]
+        cursor, left = found.cursor, left - found.scanned
+        if not cursor:
+            break
+    return ids, bool(cursor)
 
 
 def _state(request: web.Request) -> State:

@@ -8,7 +8,7 @@ from aiohttp import ClientSession
 from by_hand import Hand
 from stage import die
 
-from gateway.dashboard import ROUTES
+from gateway.dashboard import ROUTES, queue
 from gateway.dashboard.terms import parsed
 from gateway.errors import BadQuery
 from gateway.principal import Scope
@@ -124,8 +124,10 @@ async def test_secrets_are_hidden_from_readers(address: str, redis: Redis) -> No
 
 
 async def test_all_that_match_are_counted_first(
-    http: ClientSession, redis: Redis, address: str
+    http: ClientSession, redis: Redis, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In parts, so that not all their payloads are held at once."""
+    monkeypatch.setattr(queue, "PART_JOBS", 7)
     await die(redis, "webhooks", "Boom", "a {n}", 60)
     await die(redis, "webhooks", "Crash", "b {n}", 5)
     http.headers["Origin"] = address
@@ -133,6 +135,10 @@ async def test_all_that_match_are_counted_first(
     path = "/dashboard/queue/webhooks/jobs/retry"
     answer = await http.post(path, json=body)
     assert (await answer.json())["data"] == {"count": 60, "more": False}
+    with monkeypatch.context() as fewer:
+        fewer.setattr(queue, "BULK_MOST", 20)
+        answer = await http.post(path, json=body)
+        assert (await answer.json())["data"] == {"count": 20, "more": True}
     assert (await Queue("webhooks", redis).counts()).failed == 65
     answer = await http.post(path, json=body | {"dryRun": False})
     assert "60 of 60" in (await answer.json())["data"]["message"]
