@@ -23,6 +23,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # The servers of tests save nothing, which a program that begins would refuse (REL-2).
 os.environ.setdefault("DURABILITY_FORCE", "true")
+# A busy machine may take longer than the two seconds that a program waits for a connection.
+os.environ.setdefault("REDIS_CONNECT_TIMEOUT_MS", "10000")
 
 KIND = os.environ.get("CREDSTREAM_TEST_REDIS", "valkey")
 
