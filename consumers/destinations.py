@@ -176,7 +176,7 @@ def _message(to: Destination, reason: str, detail: str) -> str:
 async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]:
     """Destinations for a processor. Raises KeyringError when this process has no ring, or not
     all of it."""
-    keyring = await ring_for(resources)
+    keyring = ring_for(resources)
     shelf = store.SecretShelf(resources.redis)
     signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
     yield Destinations(resources.redis, signing, DestinationSettings().rules())

@@ -61,6 +61,8 @@ class Resources:
     redis: Redis
     data_dir: Path | None = None
     production: bool = False
+    keks_in_use: frozenset[str] = frozenset()
+    """Ids of KEKs that something in Redis is sealed under, as far as is known."""
 
 
 Open = Callable[[Resources], AbstractAsyncContextManager[Any]]

@@ -115,22 +115,25 @@ async def missing_keks(redis: Redis, keyring: Keyring) -> list[str]:
     return sorted(await vault.keks_in_use(redis) - keyring.names)
 
 
-async def ring_for(resources: Resources) -> Keyring:
+def ring_for(resources: Resources) -> Keyring:
     """The ring of a process that is about to begin. Raises KeyringError when it has none, and when
-    it lacks a KEK that is in use, as far as a short look shows (I2)."""
+    it lacks a KEK that is known to be in use (I2)."""
     settings = KeyringSettings()
     ring = open_keyring(settings, resources.data_dir, production=resources.production)
-    if settings.keks_incomplete:
-        return ring
-    try:
-        missing = await vault.keks_in_use(resources.redis, vault.BOOT_STEPS) - ring.names
-    except CredstreamError:
-        # Redis is away: a worker begins all the same, and its first job tells.
-        return ring
-    if missing:
+    missing = resources.keks_in_use - ring.names
+    if missing and not settings.keks_incomplete:
         raise KeyringError(
             f"Keys in Redis are sealed under {', '.join(sorted(missing))}, which the ring has not. "
             "Put them back into CREDSTREAM_KEKS, not in front; if they are lost for good, "
             "CREDSTREAM_KEKS_INCOMPLETE=true starts without them."
         )
     return ring
+
+
+async def keks_at_boot(redis: Redis) -> frozenset[str]:
+    """Ids of the KEKs in use, as far as a short look shows; none where Redis is away: a worker
+    begins all the same, and its first job tells."""
+    try:
+        return frozenset(await vault.keks_in_use(redis, vault.BOOT_STEPS))
+    except CredstreamError:
+        return frozenset()

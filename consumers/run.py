@@ -13,6 +13,7 @@ from consumers.hooks import minutes
 from consumers.metrics import WorkerMetrics
 from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
+from consumers.rotation import keks_at_boot
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
 from streams import Redis, RedisSettings, connect, durability
@@ -43,7 +44,9 @@ async def run_workers(
     try:
         async with AsyncExitStack() as stack:
             standing = await insist(handle)
-            workers, idle = await _open(settings, handle, stack)
+            keks = await keks_at_boot(handle) if standing else frozenset()
+            resources = Resources(handle, settings.data_dir, settings.production, keks)
+            workers, idle = await _open(settings, resources, stack)
             for worker in workers:
                 if observe is not None:
                     observe(worker)
@@ -77,10 +80,9 @@ async def _tell_standing(redis: Redis, metrics: WorkerMetrics) -> None:
 
 
 async def _open(
-    settings: WorkerSettings, redis: Redis, stack: AsyncExitStack
+    settings: WorkerSettings, resources: Resources, stack: AsyncExitStack
 ) -> tuple[list[Worker], dict[str, str]]:
     """The workers, and by queue why some do not start."""
-    resources = Resources(redis, settings.data_dir, settings.production)
     workers: list[Worker] = []
     idle: dict[str, str] = {}
     for processor in choose(settings.processors, settings.wanted):
@@ -93,7 +95,7 @@ async def _open(
         worker = Worker(
             processor,
             concurrency=settings.queue_concurrency,
-            redis=redis,
+            redis=resources.redis,
             drain_timeout_s=settings.drain_timeout_s,
         )
         worker.state = state

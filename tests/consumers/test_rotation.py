@@ -12,7 +12,9 @@ import streams
 from consumers.custody import Custody, open_custody
 from consumers.destinations import open_destinations
 from consumers.processor import Resources
-from consumers.rotation import Report, rotate
+from consumers.rotation import Report, keks_at_boot, rotate
+from consumers.run import run_workers
+from consumers.settings import WorkerSettings
 from credentials import keys
 from credentials.errors import CredentialError
 from credentials.keyring import Keyring, KeyringError
@@ -210,7 +212,7 @@ async def test_a_worker_does_not_begin_without_a_kek_that_is_used(
 ) -> None:
     """A ring that lost a key is found at the start, not by the first job that needs it (I2)."""
     monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
-    resources = Resources(redis, production=True)
+    resources = Resources(redis, production=True, keks_in_use=await keks_at_boot(redis))
     with pytest.raises(KeyringError, match=r"sealed under old, which the ring has not"):
         await opens_keys(resources).__aenter__()
     with monkeypatch.context() as forced:
@@ -222,14 +224,21 @@ async def test_a_worker_does_not_begin_without_a_kek_that_is_used(
         pass
 
 
-async def test_a_worker_begins_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
+async def test_a_worker_begins_while_redis_is_away() -> None:
     redis = streams.connect("redis://127.0.0.1:1")
     try:
-        async with open_custody(Resources(redis, production=True)):
-            pass
+        assert await keks_at_boot(redis) == frozenset()
     finally:
         await redis.close()
+
+
+async def test_a_worker_process_looks_before_it_begins(
+    redis: streams.Redis, dids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
+    settings = WorkerSettings(queues="vc-issuance", app_env="production")
+    with pytest.raises(KeyringError, match="under old"):
+        await run_workers(settings, redis)
 
 
 async def test_a_gateway_tells_of_a_kek_that_is_used_and_not_there(
