@@ -166,11 +166,13 @@ async def test_admins_read_what_concerns_them(who: Callers, queue: Queue) -> Non
         f"vc-issuance/{OTHER}",
         f"vc-issuance/{OWN}",
     ]
-    for organization_id in (OWN, OTHER):
+    for organization_id, other in ((OWN, OTHER), (OTHER, OWN)):
         admin = who["admin", organization_id]
-        for query in ("limit=200", f"organizationId={OTHER}", "actor=operator"):
+        for query in ("limit=200", f"organizationId={organization_id}", "actor=operator"):
             found = await records(admin, query)
             assert [one["organizationId"] for one in found] == [organization_id]
+        status, problem = await ask(admin, "GET", f"/audit?organizationId={other}")
+        assert (status, problem["code"]) == (403, "other_organization")
         status, _ = await ask(who["operator", organization_id], "GET", "/audit")
         assert status == 403
     assert [one["target"] for one in await records(who["admin", None], "action=queue.pause")] == [
