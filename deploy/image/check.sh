@@ -7,15 +7,19 @@
 #     sudo deploy/image/check.sh                     # or BASE=localhost/some-python deploy/image/check.sh
 #     sudo deploy/image/check.sh --twice             # builds what is committed twice, from nothing,
 #                                                    # and compares the layers; runs nothing
+# Ends with 75 when this machine could not build the image or start it, so that nothing was checked.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 IMAGE=localhost/credstream:check
 WORK=$(mktemp -d)
 REDIS=0
+STARTED=no
 finish() {
+    local code=$?
     podman rm --force --ignore credstream-gateway credstream-worker >/dev/null 2>&1 || true
     [ "$REDIS" = 0 ] || kill "$REDIS" || true
     rm -rf "$WORK"
+    [ "$code" = 0 ] || [ "$STARTED" = yes ] || exit 75
 }
 
 make_base() {
@@ -114,6 +118,7 @@ drain() {
 trap finish EXIT
 [ -n "${BASE:-}" ] || make_base
 if [ "${1:-}" = --twice ]; then
+    STARTED=yes
     same_twice
     exit
 fi
@@ -128,6 +133,8 @@ chmod 0400 "$WORK/keks"
 wait_for redis-cli -p "$REDIS_PORT" ping
 start gateway gateway
 start worker worker --env QUEUES=did-operations --env PROBE_PORT="$PROBE_PORT"
+wait_for podman inspect credstream-gateway credstream-worker
+STARTED=yes
 wait_for curl -sf "http://localhost:$PORT/readyz"
 wait_for curl -sf "http://localhost:$PROBE_PORT/readyz"
 inspect gateway
