@@ -57,6 +57,9 @@ class Link:
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._opening = asyncio.Lock()
+        self._attempts = 0
+        self._failed: tuple[int, str] = (0, "")
+        """The last attempt to connect that failed, and how."""
         self._watch: asyncio.TimerHandle | None = None
         self.client_id = 0
         self._opened = 0
@@ -107,9 +110,18 @@ class Link:
             await asyncio.sleep(0)  # in which the transport closes
 
     async def _open(self) -> Wire:
+        """A connection. Who waits for others to make it shares their failure, if it began later."""
+        before = self._attempts
         async with self._opening:
             if self._wire is None:
-                connection = await self._handshake()
+                if self._failed[0] > before:
+                    raise Unavailable(self._failed[1])
+                self._attempts += 1
+                try:
+                    connection = await self._handshake()
+                except Unavailable as error:
+                    self._failed = (self._attempts, str(error))
+                    raise
                 self._wire = Wire(connection, self._broken)
                 self._opened += 1
                 self._schedule_watch(self._wire)

@@ -125,6 +125,30 @@ async def test_a_handshake_that_nobody_answers_ends(tmp_path: Path) -> None:
         silent.set()
 
 
+async def test_callers_that_wait_for_a_connection_share_the_attempt_that_fails() -> None:
+    """Where an attempt takes seconds (a resolver that does not answer), one after the other would
+    keep a worker from stopping for minutes."""
+    attempts, knocking, over = 0, asyncio.Event(), asyncio.Event()
+
+    async def connect() -> UnixDomainSocketConnection:
+        nonlocal attempts
+        attempts += 1
+        knocking.set()
+        await over.wait()
+        raise OSError("no answer")
+
+    link = Link(connect, 20)
+    calls = [asyncio.create_task(link.send((ECHO, b"a"))) for _ in range(20)]
+    await knocking.wait()
+    over.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(end, Unavailable) and not isinstance(end, Lost) for end in ends)
+    assert attempts == 2, "one was under way when most came; the next was begun for all of them"
+    with pytest.raises(Unavailable):
+        await link.send((ECHO, b"a"))
+    assert attempts == 3
+
+
 async def test_a_reply_that_does_not_come_in_time_is_lost(proxy: FaultProxy) -> None:
     link = link_to(proxy.socket, timeout_s=0.2)
     await link.send((ECHO, b"warm"))
