@@ -19,11 +19,10 @@ local state = known[1] or 'closed'
 local most = tonumber(known[8] or limit)
 local per, window = tonumber(known[9] or rate_max), tonumber(known[10] or rate_ms)
 local held = redis.call('ZSCORE', leases, lease)
-local names, earlier, replaced = redis.call('ZRANGEBYSCORE', leases, '(' .. now, '+inf'), {}, {}
+local function own(name) return string.sub(name, 1, #job + 1) == job .. ' ' end
+local names, earlier = redis.call('ZRANGEBYSCORE', leases, '(' .. now, '+inf'), {}
 for k = 1, #names do
-  if string.sub(names[k], 1, #job + 1) == job .. ' ' then
-    earlier[#earlier + 1], replaced[names[k]] = names[k], true
-  end
+  if own(names[k]) then earlier[#earlier + 1] = names[k] end
 end
 local running = #names - #earlier
 local started = redis.call('ZCOUNT', rate, '(' .. now - window, '+inf')
@@ -42,7 +41,7 @@ if known[5] and known[5] + 0 > now then
 elseif state == 'open' then
   local ends = known[4] and redis.call('ZSCORE', leases, known[4])
   if known[3] + 0 > now then floor, reason = known[3] + 0, 'circuit_open'
-  elseif ends and ends + 0 > now and not replaced[known[4]] then reason = 'circuit_half_open'
+  elseif ends and ends + 0 > now and not own(known[4]) then reason = 'circuit_half_open'
   else probing = true end
 end
 if not reason and running >= most then reason = 'concurrency' end
