@@ -11,6 +11,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 from aiohttp import ClientSession
+from cutting import CutOff
 from processes import until
 from yarl import URL
 
@@ -360,24 +361,6 @@ async def test_many_revocations_at_once_are_all_in_the_list(
     assert revoked == [True] * 30 + [False] * 10
 
 
-class Cut(Redis):
-    """Loses its line at one call: before the call is made, or before its reply has come."""
-
-    def __init__(self, redis: Redis, at: int = 0, *, after: bool = False) -> None:
-        super().__init__(redis.settings)
-        self.left = at
-        self.after = after
-
-    async def run(self, key: str, *commands: Any) -> list[Any]:
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise errors.Unavailable("cut off before")
-        replies = await super().run(key, *commands)
-        if self.left == 0:
-            raise errors.Unavailable("cut off after")
-        return replies
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_cut_off_at_any_call_what_was_flipped_is_published(
     redis: Redis, lists: StatusLists, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -396,16 +379,14 @@ async def test_cut_off_at_any_call_what_was_flipped_is_published(
         await routes.change(Queue(SPEC, line), record, wanted, ORG, b"")
         return record
 
-    whole = Cut(redis)
+    whole = CutOff(redis)
     await revoke("urn:cut:0", whole)
-    calls = -whole.left
-    await whole.close()
+    calls = whole.calls
     assert calls >= 4
     for at in range(1, calls + 1):
-        line = Cut(redis, at, after=after)
+        line = CutOff(redis, at - 1, after=after, once=True)
         with pytest.raises(errors.Unavailable):
             await revoke(f"urn:cut:{at}", line)
-        await line.close()
     flipped = []
     working = Worker(processor.PROCESSOR, redis=redis)
     working.state = lists
