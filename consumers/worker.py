@@ -33,6 +33,7 @@ from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
 from streams.claims import Claim, Claims, Ending, waited_ms
 from streams.errors import CredstreamError, Full, LayoutTooNew
+from streams.upkeep import announce
 
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
@@ -142,6 +143,7 @@ class Worker:
             try:
                 if self.spec.limiter or self.spec.concurrency:
                     await queue.set_limits(self.spec.limiter, self.spec.concurrency)
+                await announce(self.redis, self.spec)
                 if self.spec.name not in catalog():
                     await queue.register()
             except LayoutTooNew:
