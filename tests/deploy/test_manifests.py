@@ -200,6 +200,23 @@ def test_workers_scale_on_the_demand_of_their_queue(overlay: str) -> None:
 
 
 @in_production
+def test_workers_come_at_once_and_go_slowly(overlay: str) -> None:
+    """Nor does a demand that is not known take pods away (E3)."""
+    for scaler in of(overlay, "ScaledObject", "HorizontalPodAutoscaler"):
+        if name_of(scaler) == "gateway":
+            continue
+        spec = scaler["spec"]
+        if scaler["kind"] == "ScaledObject":
+            assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+            assert (spec["pollingInterval"], spec["cooldownPeriod"]) == (15, 300)
+            spec = spec["advanced"]["horizontalPodAutoscalerConfig"]
+        up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
+        assert (up["stabilizationWindowSeconds"], up["selectPolicy"]) == (0, "Max")
+        assert down["stabilizationWindowSeconds"] == 300
+        assert down["policies"] == [{"type": "Percent", "value": 25, "periodSeconds": 60}]
+
+
+@in_production
 def test_workers_go_to_zero_only_where_a_scheduler_is(overlay: str) -> None:
     zero = [s for s in of(overlay, "ScaledObject") if s["spec"]["minReplicaCount"] == 0]
     assert bool(zero) == ("scale-to-zero" in components(overlay))
