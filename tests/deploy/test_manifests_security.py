@@ -60,6 +60,16 @@ def unrestricted(workload: Thing) -> list[str]:
     return [what for what, met in wanted.items() if not met]
 
 
+@everywhere
+def test_the_limit_of_memory_is_above_the_request_within_reason(overlay: str) -> None:
+    for one in ours(overlay):
+        asked = container(one)["resources"]
+        request, limit = (
+            int(asked[kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits")
+        )
+        assert 1.5 <= limit / request <= 2, name_of(one)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_secrets_are_files_and_no_variables(overlay: str) -> None:
     for one in workloads(overlay):
