@@ -12,7 +12,7 @@ from streams.errors import CredstreamError
 from streams.upkeep import Done, Upkeep, announce
 
 Verb = Callable[[int], Awaitable[Done]]
-KNOWN_AGAIN_S = 5.0
+KNOWN_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,15 @@ async def keep_up(
 
 
 async def make_known(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
-    """Tell schedulers what this queue goes by. Nothing waits for it: in a Cluster that may lie on a
-    primary that is away while that of the queue is there."""
+    """Tell schedulers what this queue goes by, until cancelled: a Redis may lose what it held.
+    Nothing waits for it, because in a Cluster it may lie on a primary that is away while that of
+    the queue is there."""
     while True:
         try:
             await announce(redis, spec)
         except CredstreamError as error:
             trouble(error)
-            await asyncio.sleep(KNOWN_AGAIN_S)
-        else:
-            return
+        await asyncio.sleep(KNOWN_AGAIN_S)
 
 
 async def _every(duty: Duty, pause_ms: int, trouble: Callable[[Exception], None]) -> None:
