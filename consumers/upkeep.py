@@ -31,14 +31,17 @@ def duties(spec: QueueSpec, redis: Redis) -> list[Duty]:
     ]
 
 
-async def keep_up(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
-    """Run every duty of a queue until cancelled."""
+async def keep_up(
+    spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None], pace_ms: int = 0
+) -> None:
+    """Run every duty of a queue until cancelled; each is looked at every `pace_ms` at most, which
+    does not keep others from doing it more often."""
     async with asyncio.TaskGroup() as group:
         for duty in duties(spec, redis):
-            group.create_task(_every(duty, trouble))
+            group.create_task(_every(duty, max(duty.interval_ms, pace_ms), trouble))
 
 
-async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
+async def _every(duty: Duty, pause_ms: int, trouble: Callable[[Exception], None]) -> None:
     while True:
         try:
             done = await duty.verb(duty.interval_ms)
@@ -46,4 +49,4 @@ async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
                 continue
         except Exception as error:  # noqa: BLE001 - one bad turn must not end a duty
             trouble(error)
-        await asyncio.sleep(duty.interval_ms / 1000 * random.uniform(0.9, 1.1))
+        await asyncio.sleep(pause_ms / 1000 * random.uniform(0.9, 1.1))

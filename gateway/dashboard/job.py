@@ -23,7 +23,7 @@ from gateway.redaction import job_shown, redacted_text, shown
 from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.submit import Way, submit_one
-from gateway.tenancy import deed
+from gateway.tenancy import deed_on_job
 from schemas.job import Integer, State, Wire
 from streams.search import owner_of
 
@@ -99,8 +99,7 @@ async def act(request: web.Request) -> web.Response:
     """Retry, promote, cancel or remove one job."""
     listed, job_id = await job_of(request)
     verb = request.match_info["verb"]
-    owner = principal_of(request).organization_id
-    who = deed(request, f"job.{verb}", f"{listed.name}/{job_id}", owner)
+    who = await deed_on_job(request, f"job.{verb}", listed, job_id)
     match verb:
         case "retry":
             await listed.queue.revive(job_id, who=who)
@@ -119,8 +118,7 @@ async def prioritize(request: web.Request) -> web.Response:
     listed, job_id = await job_of(request)
     body = await wanted(request, Priority)
     said = {"priority": body.priority}
-    owner = principal_of(request).organization_id
-    who = deed(request, "job.prioritize", f"{listed.name}/{job_id}", owner, said)
+    who = await deed_on_job(request, "job.prioritize", listed, job_id, said)
     await listed.queue.prioritize(job_id, body.priority, who=who)
     return done(f"The priority is {body.priority} now.")
 

@@ -12,11 +12,13 @@ from by_hand import Hand, clock_ms, clock_passes
 
 import gateway.replay
 from credentials.webhook_secrets import parse
-from schemas.job import State
+from schemas.job import JobOptions, State
+from schemas.schedules import OPTIONS
 from schemas.spec import catalog
 from streams import Queue, Redis, schedules
 from streams import destinations as store
 from streams.destinations import Destination, Ended, Rules
+from streams.job import NewJob
 from tests.gateway.callers import tenants
 
 ORG, OTHER = "org-a", "org-b {x}"
@@ -243,6 +245,15 @@ async def test_an_organization_chooses_how_its_webhooks_are_tried_again(
     assert await added({"backoff": 9}) == {"type": "fixed", "attempts": 3}
     await ask(tenant, at, "PUT", json={"schedule": "standard"})
     assert await added({}) == {"type": "exponential", "attempts": 3}
+
+
+async def test_a_job_with_a_backoff_of_its_own_keeps_it_among_others(redis: Redis) -> None:
+    await schedules.choose(redis, ORG, "durable", who=b"{}")
+    data, others = {"organizationId": ORG}, {"organizationId": OTHER}
+    jobs = [NewJob("a", others, JobOptions(backoff=9)), NewJob("b", data), NewJob("c", {})]
+    own, open_to, nobodys = await schedules.Schedules(redis).fill(jobs)
+    assert (own, nobodys) == (jobs[0], jobs[2])
+    assert open_to.options == OPTIONS["durable"]
 
 
 @pytest.mark.parametrize("body", [{}, {"schedule": "hourly"}, {"schedule": None}, []])
