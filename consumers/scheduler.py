@@ -19,7 +19,6 @@ from consumers.upkeep import keep_up
 from schemas.spec import QueueSpec, catalog
 from streams import Redis, RedisSettings
 from streams.errors import CredstreamError, LayoutTooNew
-from streams.store import Store
 from streams.upkeep import announced
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,8 @@ class Scheduler:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._kept: dict[str, tuple[QueueSpec, asyncio.Task[None]]] = {}
+        self._announced: dict[str, QueueSpec] = {}
+        self._too_new: LayoutTooNew | None = None
         self._complained: dict[str, tuple[str, float]] = {}
 
     @property
@@ -51,14 +52,11 @@ class Scheduler:
         """Until `stopping` is set. Raises LayoutTooNew."""
         try:
             while not stopping.is_set():
-                try:
-                    await self._look()
-                except LayoutTooNew:
-                    raise
-                except CredstreamError as error:
-                    self._complain("all queues", error)
+                await self._look()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), LOOK_S)
+                if self._too_new is not None:
+                    raise self._too_new
         finally:
             # A duty that is cut off was done or not: each is one atomic step, or may be repeated.
             for _, task in self._kept.values():
@@ -66,20 +64,26 @@ class Scheduler:
             await asyncio.gather(*(t for _, t in self._kept.values()), return_exceptions=True)
 
     async def _look(self) -> None:
-        """Take up what is new, and anew what is announced differently."""
-        wanted = {**catalog(), **await announced(self._redis)}
+        """Take up what is new, and anew what is announced differently. In a Cluster one primary may
+        be away while others are there: no queue waits for another."""
+        try:
+            self._announced = await announced(self._redis)
+        except CredstreamError as error:
+            self._complain("all queues", error)
+        wanted = {**catalog(), **self._announced}
         for name, (spec, task) in [*self._kept.items()]:
             if wanted.get(name) != spec:
                 task.cancel()
                 del self._kept[name]
         for name in wanted.keys() - self._kept.keys():
-            await Store(self._redis, name).ready()
             complain = partial(self._complain, name)
             keeping = keep_up(wanted[name], self._redis, complain, PACE_MS)
             self._kept[name] = wanted[name], asyncio.create_task(keeping, name=name)
 
     def _complain(self, queue: str, error: Exception) -> None:
         """Say so when it begins, and every minute while it lasts."""
+        if isinstance(error, LayoutTooNew):
+            self._too_new = error
         now_s, text = time.monotonic(), str(error)
         last, said_s = self._complained.get(queue, ("", 0.0))
         if text != last or now_s - said_s >= SAY_AGAIN_S:

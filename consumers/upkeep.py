@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from consumers.relay import Relay
 from schemas.spec import QueueSpec
 from streams import Redis
-from streams.upkeep import Done, Upkeep
+from streams.errors import CredstreamError
+from streams.upkeep import Done, Upkeep, announce
 
 Verb = Callable[[int], Awaitable[Done]]
+KNOWN_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,18 @@ async def keep_up(
     async with asyncio.TaskGroup() as group:
         for duty in duties(spec, redis):
             group.create_task(_every(duty, max(duty.interval_ms, pace_ms), trouble))
+
+
+async def make_known(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
+    """Tell schedulers what this queue goes by, until cancelled: a Redis may lose what it held.
+    Nothing waits for it, because in a Cluster it may lie on a primary that is away while that of
+    the queue is there."""
+    while True:
+        try:
+            await announce(redis, spec)
+        except CredstreamError as error:
+            trouble(error)
+        await asyncio.sleep(KNOWN_AGAIN_S)
 
 
 async def _every(duty: Duty, pause_ms: int, trouble: Callable[[Exception], None]) -> None:

@@ -28,12 +28,11 @@ from consumers.lease import Lease
 from consumers.outcome import ending
 from consumers.processor import Context, Handler, Processor
 from consumers.settle import Settler
-from consumers.upkeep import keep_up
+from consumers.upkeep import keep_up, make_known
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
 from streams.claims import Claim, Claims, Ending, waited_ms
 from streams.errors import CredstreamError, Full, LayoutTooNew
-from streams.upkeep import announce
 
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
@@ -98,6 +97,7 @@ class Worker:
         background = [
             asyncio.create_task(self._lease.keep()),
             asyncio.create_task(keep_up(self.spec, self.redis, self._trouble)),
+            asyncio.create_task(make_known(self.spec, self.redis, self._trouble)),
             asyncio.create_task(self._stay_listed()),
         ]
         try:
@@ -145,7 +145,6 @@ class Worker:
             try:
                 if self.spec.limiter or self.spec.concurrency:
                     await queue.set_limits(self.spec.limiter, self.spec.concurrency)
-                await announce(self.redis, self.spec)
                 if self.spec.name not in catalog():
                     await queue.register()
             except LayoutTooNew:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gateway import events, why
 from gateway.addressed import job_of
+from gateway.dashboard import overview
 from gateway.dashboard.told import told
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
@@ -60,6 +61,7 @@ async def job_page(request: web.Request) -> web.Response:
         request,
         "job.html",
         title=job_id,
+        here=overview.HERE,
         job=view,
         state=job.state,
         queue_path=here,

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway.addressed import queue_of
+from gateway.dashboard import overview
 from gateway.dashboard.terms import Terms, parsed, subjects_of
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.directory import Listed
@@ -104,6 +105,7 @@ async def queue_page(request: web.Request) -> web.Response:
         request,
         "queue.html",
         title=listed.name,
+        here=overview.HERE,
         name=listed.name,
         queue_path=here,
         counts=counts,
