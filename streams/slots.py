@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio.cluster import ClusterNode, NodesManager, RedisCluster
 from redis.cluster import PRIMARY
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from streams.errors import Unavailable
 from streams.link import heeded
@@ -74,7 +74,7 @@ class Slots:
             await heeded(found.initialize())
         except BaseException as error:
             await _close(found)
-            if not isinstance(error, RedisError | OSError):
+            if not isinstance(error, RedisError | RedisClusterException | OSError):
                 raise
             raise Unavailable(f"Redis Cluster cannot be reached: {error}") from error
         return found
