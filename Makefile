@@ -6,7 +6,7 @@ MANIFESTS := tests/deploy/test_manifests.py tests/deploy/test_manifests_security
 	tests/deploy/test_image.py
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test check audit image bench screenshots clean
+.PHONY: help install demo test check audit image compose bench screenshots clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,11 @@ audit: ## Ask whether a locked version has a known hole (needs a network)
 image: ## Build the image and run it as production would (root, podman)
 	deploy/image/check.sh
 
+compose: ## Run compose.yaml and send jobs through it (root, podman, a network)
+	$(PYTHON) -m venv .compose
+	.compose/bin/pip install --quiet --disable-pip-version-check podman-compose==1.6.0
+	PATH="$$PWD/.compose/bin:$$PATH" deploy/image/compose.sh
+
 bench: $(READY) ## Compare with BullMQ and with raw streams, side by side
 	$(BIN)/python -m bench.run
 
@@ -49,5 +54,5 @@ screenshots: $(READY) ## Take the pictures of the dashboard in docs/images
 	$(BIN)/python -m tests.dashboard.screenshots
 
 clean: ## Remove everything that was made
-	rm -rf $(VENV) .audit .node bench/bullmq/node_modules bench/fastify/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .audit .compose .node bench/bullmq/node_modules bench/fastify/node_modules tests/interop/node_modules tests/dashboard/node_modules tests/dashboard/pictures dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,9 @@
-"""What a worker process exports to Prometheus. Counting costs jobs next to nothing: the numbers
+"""What a worker or a scheduler exports to Prometheus. Counting costs jobs next to nothing: numbers
 are plain ones (`consumers.hooks.metrics`, `streams.tally`) until a scrape asks for them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import Metric
@@ -19,11 +20,21 @@ from streams.durability import Standing
 
 
 class WorkerMetrics(Collector):
-    """Everything one worker process exports, in a registry of its own."""
+    """Everything one process of this floor exports, in a registry of its own."""
 
-    def __init__(self, redis: Redis, numbers: Sequence[JobNumbers]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        numbers: Sequence[JobNumbers] = (),
+        *,
+        role: Literal["worker", "scheduler"] = "worker",
+        queues: Callable[[], Iterable[str]] | None = None,
+    ) -> None:
+        """`queues`: those it looks after; None: those that `numbers` are of."""
         self._redis = redis
         self._numbers = numbers
+        self._role = role
+        self._queues = queues or (lambda: [one.queue for one in numbers])
         self._lag_s = 0.0
         self.standing: Standing | None = None
         """Whether Redis keeps what the durability level promises; None: it was not asked yet."""
@@ -43,16 +54,15 @@ class WorkerMetrics(Collector):
         return families(self._rows())
 
     def _rows(self) -> Iterator[Row]:
-        yield Row("credstream_build_info", (version(), "worker"), 1)
+        yield Row("credstream_build_info", (version(), self._role), 1)
         yield Row("credstream_event_loop_lag_seconds", (), self._lag_s)
         if self.standing is not None:
             yield Row("credstream_durability_met", (self.standing.level,), float(self.standing.met))
-        served = [one.queue for one in self._numbers]
+        served, tally = [*self._queues()], self._redis.tally
         buried: Counter[tuple[str, str]] = Counter()
         for one in self._numbers:
             yield from one.rows()
-            yield Row(
-                "credstream_jobs_stalled_total", (one.queue,), self._redis.tally.stalled[one.queue]
-            )
             buried.update({(one.queue, reason): n for reason, n in one.reasons.items()})
-        yield from self._redis.tally.rows(dict.fromkeys([*served, *catalog()]), buried)
+        for queue in served:
+            yield Row("credstream_jobs_stalled_total", (queue,), tally.stalled[queue])
+        yield from tally.rows(dict.fromkeys([*served, *catalog()]), buried)

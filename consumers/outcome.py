@@ -12,10 +12,12 @@ from schemas.spec import QueueSpec
 from streams import Job
 from streams.backoff import delay_ms
 from streams.claims import Claim, Ending
+from streams.errors import Unavailable
 from streams.options import backoff_of
 
 MESSAGE_CHARS = 2_000
 HISTORY_ITEMS = 20
+DOUBLINGS = 6
 
 
 class TimedOut(Exception):
@@ -80,7 +82,11 @@ def decide(
     job: Job, error: BaseException, spec: QueueSpec, at_ms: int, chance: float = 0.0
 ) -> Retried | Failed:
     """Retry with backoff while attempts are left; Reject and Cancelled end the job; RetryLater
-    waits without charging, at most `spec.max_starts` times. `chance` in 0..1 places the jitter."""
+    waits without charging, at most `spec.max_starts` times; so does a job that needed Redis when it
+    was away or full, longer each time. `chance` in 0..1 places the jitter."""
+    if isinstance(error, Unavailable):
+        times = min(job.attempts_started - job.attempts_made, DOUBLINGS) - 1
+        error = RetryLater(error.retry_after_ms << max(times, 0), str(error))
     item = describe(job, error, at_ms)
     if isinstance(error, RetryLater):
         if job.attempts_started - job.attempts_made > spec.max_starts:

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
@@ -17,7 +17,7 @@ from consumers.rotation import keks_at_boot
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
 from streams import Redis, RedisSettings, connect, durability
-from streams.durability import insist
+from streams.durability import Standing, insist
 from streams.errors import CredstreamError
 from streams.settings import readable
 
@@ -37,36 +37,58 @@ async def run_workers(
     `observe` is called with every worker before it begins (consumers.hooks.tracing, for one).
     Raises NoProcessor for a queue nobody can process, and what a processor's `open` raises.
     """
-    stopping, hurry = _on(signal.SIGTERM, signal.SIGINT)
+    stopping, hurry = stops()
+    async with AsyncExitStack() as stack:
+        handle, standing = await stack.enter_async_context(reached(redis))
+        keks = await keks_at_boot(handle) if standing else frozenset()
+        resources = Resources(handle, settings.data_dir, settings.production, keks)
+        workers, idle = await _open(settings, resources, stack)
+        for worker in workers:
+            if observe is not None:
+                observe(worker)
+        await stack.enter_async_context(minutes.counted(handle, workers))
+        metrics = WorkerMetrics(handle, [job_numbers.attach(worker) for worker in workers])
+        metrics.standing = standing
+        await stack.enter_async_context(told(settings, handle, stopping, metrics, idle))
+        names = ", ".join(worker.spec.name for worker in workers) or "nothing"
+        logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
+        await _work(workers, stopping, hurry)
+        logger.info("all jobs finished or given back")
+
+
+@asynccontextmanager
+async def reached(
+    redis: Redis | RedisSettings | None,
+) -> AsyncIterator[tuple[Redis, Standing | None]]:
+    """The handle given or one of our own, closed at the end, and whether Redis keeps what the
+    durability level promises (None: it is away). Raises NotKept where that refuses it."""
     handle = redis if isinstance(redis, Redis) else connect(redis)
     if (host := readable(handle.address)) is not None:
         logger.warning("Redis at %s is reached without TLS; rediss:// would encrypt it", host)
     try:
-        async with AsyncExitStack() as stack:
-            standing = await insist(handle)
-            keks = await keks_at_boot(handle) if standing else frozenset()
-            resources = Resources(handle, settings.data_dir, settings.production, keks)
-            workers, idle = await _open(settings, resources, stack)
-            for worker in workers:
-                if observe is not None:
-                    observe(worker)
-            await stack.enter_async_context(minutes.counted(handle, workers))
-            numbers = [job_numbers.attach(worker) for worker in workers]
-            metrics = WorkerMetrics(handle, numbers)
-            metrics.standing = standing
-            telling = asyncio.create_task(_tell_standing(handle, metrics))
-            stack.callback(telling.cancel)
-            watched = Watched(handle, stopping, idle, metrics)
-            await stack.enter_async_context(
-                probes(settings.probe_host, settings.probe_port, watched)
-            )
-            names = ", ".join(worker.spec.name for worker in workers) or "nothing"
-            logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
-            await _work(workers, stopping, hurry)
-            logger.info("all jobs finished or given back")
+        yield handle, await insist(handle)
     finally:
         if handle is not redis:
             await handle.close()
+
+
+@asynccontextmanager
+async def told(
+    settings: WorkerSettings,
+    redis: Redis,
+    stopping: asyncio.Event,
+    metrics: WorkerMetrics,
+    idle: Mapping[str, str] | None = None,
+) -> AsyncIterator[None]:
+    """Inside the block probes and metrics are served, and the log has what speaks against the
+    durability level. `idle`: by queue why it is not worked on."""
+    watched = Watched(redis, stopping, idle or {}, metrics)
+    telling = asyncio.create_task(_tell_standing(redis, metrics))
+    try:
+        async with probes(settings.probe_host, settings.probe_port, watched):
+            yield
+    finally:
+        telling.cancel()
 
 
 async def _tell_standing(redis: Redis, metrics: WorkerMetrics) -> None:
@@ -132,14 +154,14 @@ async def _hurry(workers: list[Worker], hurry: asyncio.Event) -> None:
         worker.hurry()
 
 
-def _on(*signals: signal.Signals) -> tuple[asyncio.Event, asyncio.Event]:
-    """Set at the first of these signals, and at the second."""
+def stops() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set at the first SIGTERM or SIGINT, and at the second."""
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
 
     def heard() -> None:
         (second if first.is_set() else first).set()
 
-    for number in signals:
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, heard)
     return first, second

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from consumers.relay import Relay
 from schemas.spec import QueueSpec
 from streams import Redis
-from streams.upkeep import Done, Upkeep
+from streams.errors import CredstreamError
+from streams.upkeep import Done, Upkeep, announce
 
 Verb = Callable[[int], Awaitable[Done]]
+KNOWN_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,29 @@ def duties(spec: QueueSpec, redis: Redis) -> list[Duty]:
     ]
 
 
-async def keep_up(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
-    """Run every duty of a queue until cancelled."""
+async def keep_up(
+    spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None], pace_ms: int = 0
+) -> None:
+    """Run every duty of a queue until cancelled; each is looked at every `pace_ms` at most, which
+    does not keep others from doing it more often."""
     async with asyncio.TaskGroup() as group:
         for duty in duties(spec, redis):
-            group.create_task(_every(duty, trouble))
+            group.create_task(_every(duty, max(duty.interval_ms, pace_ms), trouble))
 
 
-async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
+async def make_known(spec: QueueSpec, redis: Redis, trouble: Callable[[Exception], None]) -> None:
+    """Tell schedulers what this queue goes by, until cancelled: a Redis may lose what it held.
+    Nothing waits for it, because in a Cluster it may lie on a primary that is away while that of
+    the queue is there."""
+    while True:
+        try:
+            await announce(redis, spec)
+        except CredstreamError as error:
+            trouble(error)
+        await asyncio.sleep(KNOWN_AGAIN_S)
+
+
+async def _every(duty: Duty, pause_ms: int, trouble: Callable[[Exception], None]) -> None:
     while True:
         try:
             done = await duty.verb(duty.interval_ms)
@@ -46,4 +63,4 @@ async def _every(duty: Duty, trouble: Callable[[Exception], None]) -> None:
                 continue
         except Exception as error:  # noqa: BLE001 - one bad turn must not end a duty
             trouble(error)
-        await asyncio.sleep(duty.interval_ms / 1000 * random.uniform(0.9, 1.1))
+        await asyncio.sleep(pause_ms / 1000 * random.uniform(0.9, 1.1))

@@ -28,7 +28,7 @@ from consumers.lease import Lease
 from consumers.outcome import ending
 from consumers.processor import Context, Handler, Processor
 from consumers.settle import Settler
-from consumers.upkeep import keep_up
+from consumers.upkeep import keep_up, make_known
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
 from streams.claims import Claim, Claims, Ending, waited_ms
@@ -37,6 +37,7 @@ from streams.errors import CredstreamError, Full, LayoutTooNew
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
 the handlers of the other run."""
+LISTED_AGAIN_S = 30.0
 LAST_SETTLE_S = 5.0
 LAST_WORD_S = 1.0
 """How long a handler may take to end after its cancellation."""
@@ -96,6 +97,8 @@ class Worker:
         background = [
             asyncio.create_task(self._lease.keep()),
             asyncio.create_task(keep_up(self.spec, self.redis, self._trouble)),
+            asyncio.create_task(make_known(self.spec, self.redis, self._trouble)),
+            asyncio.create_task(self._stay_listed()),
         ]
         try:
             await self._introduce()
@@ -155,6 +158,16 @@ class Worker:
                 await self._fetcher.pause()
             else:
                 return
+
+    async def _stay_listed(self) -> None:
+        """A Redis that lost what it held must learn of a custom queue, and of its limits, again:
+        gateways refuse jobs for a queue that nobody made known."""
+        queue = Queue(self.spec, self.redis)
+        while self.spec.name not in catalog():
+            await asyncio.sleep(LISTED_AGAIN_S)
+            with contextlib.suppress(CredstreamError):
+                if await queue.register():
+                    await self._introduce()
 
     def _start(self, claims: list[Claim]) -> None:
         if claims and self.hooks.wanted(Taken):

@@ -12,6 +12,7 @@ from credstream.commands.health import health
 from credstream.commands.issue import issue
 from credstream.commands.keys import keys
 from credstream.commands.mail import mail
+from credstream.commands.scheduler import scheduler
 from credstream.commands.serve import gateway, worker
 from credstream.commands.up import up
 from credstream.commands.verify import verify
@@ -51,5 +52,9 @@ def version() -> None:
     click.echo(f"credstream {__version__} (Python {sys.version.split()[0]})")
 
 
-for command in (up, gateway, worker, submit, stats, keys, issue, verify, mail, doctor, health):
+COMMANDS = (
+    *(up, gateway, worker, scheduler, submit, stats, keys),
+    *(issue, verify, mail, doctor, health),
+)
+for command in COMMANDS:
     main.add_command(command)

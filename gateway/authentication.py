@@ -74,8 +74,8 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
             request[PRINCIPAL] = ANONYMOUS
             return await handler(request)
         principal = await _identify(request, gate, presented, is_open=is_open)
-        _authorize(route, principal)
         request[PRINCIPAL] = principal
+        _authorize(route, principal)
         await charge(request, principal)
         return await handler(request)
 

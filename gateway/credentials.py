@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
-from gateway import faults
 from gateway.answer_shapes import CredentialStatus
-from gateway.body import EMPTY, read_json
-from gateway.errors import InvalidRequest, Kind, Refusal
+from gateway.body import read_model
+from gateway.errors import Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
 from gateway.routes import IF_NONE_MATCH, PREFER, Handler, Route
@@ -178,7 +177,7 @@ async def _look_later(
 async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool]) -> web.Response:
     credential_id = request.match_info["id"]
     record, states = await _credential(request, credential_id)
-    asked = await _body(request)
+    asked = await read_model(request, StatusChange)
     purpose, _ = wanted
     if purpose not in states:
         raise NoSuchEntry(f"It was issued without a status for {purpose}, so nobody would see it.")
@@ -210,17 +209,6 @@ async def _credential(request: web.Request, credential_id: str) -> tuple[status.
         if owner is not None and principal_of(request).may_see(owner.organization_id):
             return found, states
     raise CredentialNotFound("No credential of this id was issued here with a status.")
-
-
-async def _body(request: web.Request) -> StatusChange:
-    body = await read_json(request)
-    try:
-        return StatusChange.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest(
-            "Nothing was changed; `errors` says what does not fit.", found
-        ) from None
 
 
 def _shown(credential_id: str, states: States) -> dict[str, Any]:

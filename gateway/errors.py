@@ -273,7 +273,8 @@ def tell(request: web.BaseRequest, error: BaseException, request_id: str) -> web
     if kind is UNEXPECTED:
         logger.error("request %s failed", request_id, exc_info=error)
     elif kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("request %s refused: %s: %s", request_id, kind.code, error)
+        why = f" ({error.__cause__})" if error.__cause__ and str(error.__cause__) else ""
+        logger.warning("request %s refused: %s: %s%s", request_id, kind.code, error, why)
     return problem(kind, instance=request.rel_url.raw_path, request_id=request_id, error=error)
 
 

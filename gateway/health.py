@@ -28,8 +28,8 @@ async def readyz(request: web.Request) -> web.Response:
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             await request.app[REDIS].ping()
-    except (engine.Unavailable, TimeoutError):
-        raise NotReady("The storage does not take writes.") from None
+    except (engine.Unavailable, TimeoutError) as error:
+        raise NotReady("The storage does not take writes.") from error
     return envelope({"status": "ready"})
 
 

@@ -1,7 +1,5 @@
 """Single jobs: look up, retry, promote, prioritize, cancel, remove, read the log."""
 
-from typing import Any
-
 from aiohttp import web
 
 from gateway.addressed import JOB, job_of
@@ -22,7 +20,7 @@ from gateway.shapes import (
     Reprioritized,
     envelope,
 )
-from gateway.tenancy import deed
+from gateway.tenancy import deed_on_job
 from schemas.job import JobView
 
 
@@ -38,7 +36,7 @@ async def show(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """A failed job runs again, with all its attempts."""
     listed, job_id = await job_of(request)
-    who = _deed(request, "job.retry", listed.name, job_id)
+    who = await deed_on_job(request, "job.retry", listed, job_id)
     state = await listed.queue.revive(job_id, who=who, once=mark_of(request))
     return envelope({"id": job_id, "queue": listed.name, "state": state})
 
@@ -46,7 +44,7 @@ async def retry(request: web.Request) -> web.Response:
 async def promote(request: web.Request) -> web.Response:
     """A delayed job waits for a worker now."""
     listed, job_id = await job_of(request)
-    who = _deed(request, "job.promote", listed.name, job_id)
+    who = await deed_on_job(request, "job.promote", listed, job_id)
     state = await listed.queue.advance(job_id, who=who, once=mark_of(request))
     return envelope({"id": job_id, "queue": listed.name, "state": state})
 
@@ -58,7 +56,7 @@ async def prioritize(request: web.Request) -> web.Response:
     listed, job_id = await job_of(request)
     wanted = await read_model(request, PriorityRequest)
     priority = wanted.priority
-    who = _deed(request, "job.prioritize", listed.name, job_id, {"priority": priority})
+    who = await deed_on_job(request, "job.prioritize", listed, job_id, {"priority": priority})
     state = await listed.queue.prioritize(job_id, priority, who=who)
     return envelope({"id": job_id, "queue": listed.name, "state": state, "priority": priority})
 
@@ -66,7 +64,7 @@ async def prioritize(request: web.Request) -> web.Response:
 async def cancel(request: web.Request) -> web.Response:
     """Stop a job: 200, it will not run; 202, its worker has been told."""
     listed, job_id = await job_of(request)
-    who = _deed(request, "job.cancel", listed.name, job_id)
+    who = await deed_on_job(request, "job.cancel", listed, job_id)
     word = await listed.queue.cancel(job_id, who=who, once=mark_of(request))
     status = 202 if word == "cancelling" else 200
     return envelope({"id": job_id, "queue": listed.name, "outcome": word}, status)
@@ -75,7 +73,8 @@ async def cancel(request: web.Request) -> web.Response:
 async def remove(request: web.Request) -> web.Response:
     """The job is gone, whatever its state unless it is active."""
     listed, job_id = await job_of(request)
-    await listed.queue.remove(job_id, who=_deed(request, "job.remove", listed.name, job_id))
+    who = await deed_on_job(request, "job.remove", listed, job_id)
+    await listed.queue.remove(job_id, who=who)
     return envelope({"id": job_id, "queue": listed.name, "removed": True})
 
 
@@ -96,17 +95,6 @@ async def attempts(request: web.Request) -> web.Response:
         records = [{k: v for k, v in record.items() if k != "operator"} for record in records]
     records = await shown(request, f"{listed.name}/{job_id}", records)
     return envelope({"id": job_id, "queue": listed.name, "attempts": records})
-
-
-def _deed(
-    request: web.Request,
-    action: str,
-    queue: str,
-    job_id: str,
-    parameters: dict[str, Any] | None = None,
-) -> bytes:
-    target = f"{queue}/{job_id}"
-    return deed(request, action, target, principal_of(request).organization_id, parameters)
 
 
 ROUTES = (

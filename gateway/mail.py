@@ -5,12 +5,12 @@ import re
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from gateway import faults
-from gateway.body import EMPTY, read_json
+from gateway.body import read_model
 from gateway.captured import Captured, CaptureSettings
-from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, Refusal
+from gateway.errors import BadQuery, Fault, Kind, Refusal
 from gateway.keys import REDIS
 from gateway.mail_shapes import (
     CapturedMail,
@@ -74,7 +74,7 @@ async def listed(request: web.Request) -> web.Response:
 
 async def suppress(request: web.Request) -> web.Response:
     """POST /mail/suppressions: put an address on the list, or renew its entry."""
-    wanted = Suppression.model_validate(await _body(request, Suppression))
+    wanted = await read_model(request, Suppression)
     organization_id = organization_of(request, wanted.organization_id)
     entry_id = mail.address_id(organization_id, wanted.address)
     said = {"reason": wanted.reason, "days": wanted.days}
@@ -91,7 +91,7 @@ async def suppress(request: web.Request) -> web.Response:
 
 async def look(request: web.Request) -> web.Response:
     """POST /mail/suppressions/check: whether an organization may write to an address."""
-    wanted = Address.model_validate(await _body(request, Address))
+    wanted = await read_model(request, Address)
     organization_id = organization_of(request, wanted.organization_id)
     entry_id = mail.address_id(organization_id, wanted.address)
     entry = await mail.suppressed(request.app[REDIS], mail.tenant(organization_id), entry_id)
@@ -138,17 +138,6 @@ def _row(entry: mail.Suppressed) -> dict[str, Any]:
         "since": entry.since_ms,
         "until": entry.until_ms,
     }
-
-
-async def _body(request: web.Request, model: type[Address]) -> Any:
-    """The document in the body, if it is a `model`. Raises InvalidRequest."""
-    body = await read_json(request)
-    try:
-        model.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest("Nothing was done; `errors` says what does not fit.", found) from None
-    return body
 
 
 def _span(request: web.Request, *also: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from gateway.directory import Listed
 from gateway.shapes import stats
 from schemas.job import State
 from streams import Counts
-from streams.search import Wanted, search
+from streams.search import Wanted, seek
 
 SCAN_JOBS = 2_000
 FRESH_S = 5.0
@@ -50,7 +50,7 @@ async def _count(listed: Listed, organization_id: str) -> dict[str, Any]:
     complete, oldest_ms = True, None
     for state in State:
         wanted = Wanted(state, organization_id=organization_id)
-        found = await search(listed.queue, wanted, most=SCAN_JOBS, scan_most=SCAN_JOBS)
+        found = await seek(listed.queue, wanted, most=SCAN_JOBS, scan_most=SCAN_JOBS)
         numbers[state] = len(found.jobs)
         complete = complete and not found.cursor
         if state is State.WAITING and found.jobs:

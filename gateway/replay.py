@@ -7,12 +7,10 @@ attempts. One by one it is `POST /queue/webhooks/job/{id}/retry`.
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from gateway import faults
 from gateway.answer_shapes import Replayed
-from gateway.body import EMPTY, read_json
-from gateway.errors import InvalidRequest
+from gateway.body import read_model
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
 from gateway.remembered import mark_of, planned
@@ -71,12 +69,7 @@ async def replay(request: web.Request) -> web.Response:
     A call looks at 10,000 failed jobs, the newest first; of those that match, the oldest run again
     first, at most `limit`. `more`: call again, with the `cursor` of the answer.
     """
-    body = await read_json(request)
-    try:
-        wanted = Replay.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest("Nothing was sent; `errors` says what does not fit.", found) from None
+    wanted = await read_model(request, Replay)
     return envelope(await send_again(request, wanted))
 
 

@@ -16,7 +16,7 @@ from gateway.shapes import JobName
 from schemas.fields import OrganizationId
 from schemas.job import Flag, Integer, JobId, State, Wire
 from streams.outcomes import owners
-from streams.search import Wanted, search
+from streams.search import Wanted, seek
 
 IDS_MAX = 1_000
 SCAN_JOBS = 5_000
@@ -132,7 +132,7 @@ async def choose(listed: Listed, selection: Selection, principal: Principal) -> 
     if cursor is None:
         fault = Fault("/before", f"is not the next of a call about {described.status} jobs")
         raise InvalidRequest("Nothing was done; `errors` says what does not fit.", [fault])
-    found = await search(
+    found = await seek(
         listed.queue,
         described.wanted(principal),
         cursor,

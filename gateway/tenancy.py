@@ -80,6 +80,21 @@ def deed(
     return deed_of(request, action, target, organization_id, parameters).encode()
 
 
+async def deed_on_job(
+    request: web.Request,
+    action: str,
+    listed: Listed,
+    job_id: str,
+    parameters: dict[str, Any] | None = None,
+) -> bytes:
+    """The same for a deed on one job: it is in the record of the organization whose job it is,
+    also when the platform does it."""
+    owner = principal_of(request).organization_id
+    if owner is None:
+        (owner,) = await owners(listed.queue.store, [job_id])
+    return deed(request, action, f"{listed.name}/{job_id}", owner, parameters)
+
+
 def deed_of(
     request: web.Request,
     action: str,

@@ -24,8 +24,8 @@ from credentials.webhook_secrets import (
 )
 from gateway import faults
 from gateway.answer_shapes import WebhookKeys, WebhookSecretKeys
-from gateway.body import EMPTY, read_json
-from gateway.errors import BadQuery, Fault, InvalidRequest, KeysUnavailable
+from gateway.body import read_model
+from gateway.errors import BadQuery, Fault, KeysUnavailable
 from gateway.keys import REDIS
 from gateway.principal import Scope
 from gateway.routes import ORGANIZATION, Parameter, Route
@@ -143,14 +143,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def rotate(request: web.Request) -> web.Response:
     """POST /webhooks/secret/rotate: a new key signs; the old one signs beside it for a while."""
-    body = await read_json(request)
-    try:
-        wanted = Rotation.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest(
-            "No key was changed; `errors` says what does not fit.", found
-        ) from None
+    wanted = await read_model(request, Rotation)
     organization_id = organization_of(request, wanted.organization_id)
     origin = wanted.origin or ""
     opened = request.app[DESK].open()

@@ -3,12 +3,9 @@
 from typing import Any
 
 from aiohttp import web
-from pydantic import ValidationError
 
-from gateway import faults
 from gateway.answer_shapes import WebhookSettings
-from gateway.body import EMPTY, read_json
-from gateway.errors import InvalidRequest
+from gateway.body import read_model
 from gateway.keys import REDIS
 from gateway.principal import Scope
 from gateway.routes import ORGANIZATION, Route
@@ -38,14 +35,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def put(request: web.Request) -> web.Response:
     """PUT /webhooks/settings: for webhooks that are added from now on."""
-    body = await read_json(request)
-    try:
-        wanted = Settings.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest(
-            "Nothing was changed; `errors` says what does not fit.", found
-        ) from None
+    wanted = await read_model(request, Settings)
     organization_id = organization_of(request, wanted.organization_id)
     target = Destination(organization_id, "").id
     said = {"schedule": wanted.schedule}

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gateway import faults, replay, webhook_keys, webhook_settings
 from gateway.answer_shapes import WebhookDestination, WebhookDestinationDetails
-from gateway.body import EMPTY, read_json
-from gateway.errors import BadQuery, DestinationNotFound, Fault, InvalidRequest
+from gateway.body import read_model
+from gateway.errors import BadQuery, DestinationNotFound, Fault
 from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
 from gateway.routes import END, ORGANIZATION, START, Route
@@ -73,14 +73,7 @@ async def disable(request: web.Request) -> web.Response:
 async def limit(request: web.Request) -> web.Response:
     """PUT /webhooks/destinations/{id}/limits: concurrency and rate of its own."""
     known = await _destination(request)
-    body = await read_json(request)
-    try:
-        wanted = Limits.model_validate({} if body is EMPTY else body)
-    except ValidationError as error:
-        found = faults.of_model(error, body)
-        raise InvalidRequest(
-            "Nothing was changed; `errors` says what does not fit.", found
-        ) from None
+    wanted = await read_model(request, Limits)
     rate = Limiter(wanted.rate.max, wanted.rate.duration) if wanted.rate else None
     to = known.destination
     parameters = {"origin": to.origin, **wanted.model_dump(by_alias=True)}

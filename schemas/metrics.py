@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from schemas.job import State
 
 Kind = Literal["counter", "gauge", "histogram"]
-Side = Literal["worker", "gateway"]
+Side = Literal["worker", "gateway", "scheduler"]
 
 WAIT_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600)
 DURATION_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -57,50 +57,49 @@ class Metric:
 
 _WORKER: tuple[Side, ...] = ("worker",)
 _GATEWAY: tuple[Side, ...] = ("gateway",)
-_BOTH: tuple[Side, ...] = ("worker", "gateway")
+_ALL: tuple[Side, ...] = ("worker", "gateway", "scheduler")
+_UPKEEP: tuple[Side, ...] = ("worker", "scheduler")
 _QUEUE = ("queue",)
 
 METRICS: tuple[Metric, ...] = (
     # What a process is and how it does.
-    Metric("credstream_build_info", "gauge", ("version", "role"), _BOTH, "What runs here: 1."),
+    Metric("credstream_build_info", "gauge", ("version", "role"), _ALL, "What runs here: 1."),
     Metric(
         "credstream_durability_met",
         "gauge",
         ("level",),
-        _BOTH,
+        _ALL,
         "Whether Redis keeps what the configured durability level promises (checked at start).",
     ),
     Metric(
         "credstream_event_loop_lag_seconds",
         "gauge",
         (),
-        _BOTH,
+        _ALL,
         "The longest that the event loop came late in the last 15 seconds.",
     ),
-    Metric("credstream_redis_up", "gauge", (), _BOTH, "Whether Redis took a write just now."),
+    Metric("credstream_redis_up", "gauge", (), _ALL, "Whether Redis took a write just now."),
     Metric(
         "credstream_redis_latency_seconds",
         "gauge",
         (),
-        _BOTH,
+        _ALL,
         "How long that write took, with the wait for the event loop.",
     ),
-    Metric(
-        "credstream_redis_errors_total", "counter", ("kind",), _BOTH, "Errors of Redis by kind."
-    ),
+    Metric("credstream_redis_errors_total", "counter", ("kind",), _ALL, "Errors of Redis by kind."),
     # What a process did to jobs.
     Metric(
         "credstream_jobs_added_total",
         "counter",
         _QUEUE,
-        _BOTH,
+        _ALL,
         "Jobs this process stored; a job that existed already does not count.",
     ),
     Metric(
         "credstream_dead_letters_total",
         "counter",
         ("queue", "reason"),
-        _BOTH,
+        _ALL,
         "Jobs this process moved to the dead letters, by reason.",
     ),
     Metric(
@@ -128,7 +127,7 @@ METRICS: tuple[Metric, ...] = (
         "credstream_jobs_stalled_total",
         "counter",
         _QUEUE,
-        _WORKER,
+        _UPKEEP,
         "Jobs taken back from workers that fell silent.",
     ),
     Metric(

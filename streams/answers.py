@@ -10,11 +10,13 @@ and gives the answer that the first one would have given.
 
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
 from streams import keys
 from streams.connection import Redis
 from streams.errors import KeyReused
 from streams.once import OnceKey
+from streams.scripts import Argument
 from streams.store import change
 
 LEASE_MS = 60_000
@@ -44,14 +46,7 @@ class Claimed:
 async def claim(redis: Redis, key: OnceKey) -> Claimed | bytes:
     """The right to answer, or what was answered. Raises Running, KeyReused, Unavailable."""
     claimed = Claimed(key, secrets.token_hex(8))
-    reply = await change(
-        redis,
-        keys.answer(key.digest),
-        "answer_claim",
-        digest=key.fingerprint,
-        nonce=claimed.nonce,
-        lease_ms=LEASE_MS,
-    )
+    reply = await _call(redis, "answer_claim", claimed, lease_ms=LEASE_MS)
     if reply[0] == b"DIFFERS":
         raise KeyReused("the idempotency key was used for another request")
     if reply[0] == b"RUNNING":
@@ -64,15 +59,8 @@ async def claim(redis: Redis, key: OnceKey) -> Claimed | bytes:
 async def plan(redis: Redis, claimed: Claimed, text: bytes) -> bytes:
     """Write down what is about to be done; answers what is written there. Raises Running when the
     claim has run out and somebody else has the key, Unavailable."""
-    reply = await change(
-        redis,
-        keys.answer(claimed.key.digest),
-        "answer_plan",
-        digest=claimed.key.fingerprint,
-        nonce=claimed.nonce,
-        plan=text,
-        lease_ms=LEASE_MS,
-        keep_ms=KEEP_MS,
+    reply = await _call(
+        redis, "answer_plan", claimed, plan=text, lease_ms=LEASE_MS, keep_ms=KEEP_MS
     )
     if reply[0] == b"LOST":
         raise Running(claimed.key.digest)
@@ -81,15 +69,7 @@ async def plan(redis: Redis, claimed: Claimed, text: bytes) -> bytes:
 
 async def keep(redis: Redis, claimed: Claimed, said: bytes) -> None:
     """Remember an answer for 24 hours, unless somebody else has the key. Raises Unavailable."""
-    await change(
-        redis,
-        keys.answer(claimed.key.digest),
-        "answer_keep",
-        digest=claimed.key.fingerprint,
-        nonce=claimed.nonce,
-        said=said,
-        keep_ms=KEEP_MS,
-    )
+    await _call(redis, "answer_keep", claimed, said=said, keep_ms=KEEP_MS)
 
 
 async def drop(redis: Redis, claimed: Claimed, *, refused: bool) -> None:
@@ -97,3 +77,8 @@ async def drop(redis: Redis, claimed: Claimed, *, refused: bool) -> None:
     at = keys.answer(claimed.key.digest)
     flag = "1" if refused else ""
     await change(redis, at, "answer_drop", nonce=claimed.nonce, refused=flag)
+
+
+async def _call(redis: Redis, script: str, claimed: Claimed, **args: Argument) -> list[Any]:
+    at, digest = keys.answer(claimed.key.digest), claimed.key.fingerprint
+    return await change(redis, at, script, (), digest=digest, nonce=claimed.nonce, **args)

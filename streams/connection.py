@@ -1,12 +1,11 @@
 """Redis as the engine sees it: a link for a key, whatever the topology. Typed once, here."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
@@ -23,15 +22,15 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
 
 from streams.errors import CredstreamError, Full, Refused, Unavailable
-from streams.link import Connect, Link, Lost, heeded
+from streams.link import Connect, Link, Lost
 from streams.scripts import BY_SHA, Command
 from streams.settings import RedisSettings, address
+from streams.slots import Slots
 from streams.tally import Tally
 
 NOT_NOW = (
@@ -61,21 +60,26 @@ class Redis:
         self._links: dict[str, Link] = {}
         self._extra: list[Link] = []
         self._sentinel: Sentinel | None = None
-        self._cluster: RedisCluster | None = None
-        self._topology = asyncio.Lock()
+        self._slots = Slots(self.address.hosts, self._kwargs(cluster=True), tls=self.address.tls)
 
     async def link(self, key: str) -> Link:
         """The shared link to the node that has `key`."""
-        return self._shared(await self._node(key))
+        link = self._shared(await self._node(key))
+        if self.address.kind == "cluster" and link.fails:
+            # It could not be reached: by now another node may have its keys.
+            await self._slots.renew(await self._slots.known())
+            link = self._shared(await self._node(key))
+        return link
 
     async def everywhere(self) -> list[Link]:
         """The shared links to every node that holds keys: several in a cluster."""
         if self.address.kind != "cluster":
             return [self._shared(None)]
-        async with self._topology:
-            if self._cluster is None:
-                self._cluster = await self._discover()
-        return [self._shared(node) for node in self._cluster.get_primaries()]
+        links = [self._shared(node) for node in await self._slots.primaries()]
+        if any(link.fails for link in links):
+            await self._slots.renew(await self._slots.known())
+            links = [self._shared(node) for node in await self._slots.primaries()]
+        return links
 
     def _shared(self, node: ClusterNode | None) -> Link:
         name = node.name if node else ""
@@ -133,9 +137,7 @@ class Redis:
             await link.close()
         self._links.clear()
         self._extra.clear()
-        if self._cluster:
-            await self._cluster.aclose()
-            self._cluster = None
+        await self._slots.forget()
         if self._sentinel:
             for client in self._sentinel.sentinels:
                 await client.aclose()
@@ -144,7 +146,7 @@ class Redis:
     async def _redirect(self, error: AskError, command: Command) -> Any:
         node_key = f"{error.host}:{error.port}"
         if isinstance(error, MovedError):
-            await self._learn()
+            await self._slots.forget()
         if node_key not in self._links:
             kwargs = self._kwargs(cluster=True) | {"host": error.host, "port": error.port}
             self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0, self.tally)
@@ -161,41 +163,12 @@ class Redis:
     async def _node(self, key: str) -> ClusterNode | None:
         if self.address.kind != "cluster":
             return None
-        async with self._topology:
-            if self._cluster is None:
-                self._cluster = await self._discover()
-        if (node := self._cluster.get_node_from_key(key)) is None:
-            await self._learn()
-            raise Unavailable("no cluster node serves the slot of this queue")
-        return node
-
-    async def _discover(self) -> RedisCluster:
-        kwargs = self._kwargs(cluster=True)
-        cluster = RedisCluster(
-            startup_nodes=[ClusterNode(host, port, **kwargs) for host, port in self.address.hosts],
-            ssl=self.address.tls,
-            **kwargs,
-        )
-        try:
-            await heeded(cluster.initialize())
-        except BaseException as error:
-            await cluster.aclose()
-            if not isinstance(error, RedisError | OSError):
-                raise
-            raise Unavailable(f"Redis Cluster cannot be reached: {error}") from error
-        return cluster
-
-    async def _learn(self) -> None:
-        """Forget the slot map; the next call reads it anew."""
-        async with self._topology:
-            cluster, self._cluster = self._cluster, None
-        if cluster:
-            await cluster.aclose()
+        return await self._slots.node(key)
 
     async def unreachable(self) -> None:
         """A link failed: in a cluster, someone else may serve its slots by now."""
         if self.address.kind == "cluster":
-            await self._learn()
+            await self._slots.forget()
 
     def _connector(self, node: ClusterNode | None) -> Connect:
         if node is not None:

@@ -97,6 +97,8 @@ class QueueKeys(Keys):
         return found
 
 
+UPKEEP = "cs:upkeep"
+"""What workers said of queues to those who keep them in order: JSON by queue."""
 VAULTS = "cs:vault:{*"
 """The pattern that finds every record of the vault."""
 WEBHOOK_SECRETS = "cs:dest:{*}:secret"

@@ -69,6 +69,11 @@ class Link:
         """Which of this link's connections, in order, the next command goes to."""
         return self._opened if self._wire else self._opened + 1
 
+    @property
+    def fails(self) -> bool:
+        """Whether the last attempt to connect failed."""
+        return self._wire is None and 0 < self._failed[0] == self._attempts
+
     async def send(self, *commands: Command) -> list[Any]:
         """The replies, in order; an error reply is an element, not an exception.
 

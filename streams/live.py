@@ -13,7 +13,7 @@ from redis.exceptions import AskError, MovedError
 from streams import keys
 from streams.connection import Redis
 from streams.errors import Unavailable
-from streams.link import Link, Lost
+from streams.link import Link
 from streams.scripts import SCRIPTS, Argument
 from streams.store import change
 
@@ -128,7 +128,9 @@ class Watch:
         command: tuple[Argument, ...] = (*head, *streams, *places)
         try:
             (reply,) = await self._link.run(command)
-        except Lost:
+        except Unavailable:
+            # On a cluster another node may have this stream by now.
+            await self.close()
             await self._redis.unreachable()
             raise
         if isinstance(reply, MovedError | AskError):

@@ -12,7 +12,7 @@ from schemas.spec import Limiter
 from streams.connection import Redis
 from streams.errors import BadPage, NotFound
 from streams.store import Store
-from streams.views import job_view
+from streams.views import Glance, glance, is_aside, job_view
 
 DEEPEST_OFFSET = 10_000
 HOP = 500
@@ -66,6 +66,15 @@ class Slice:
     """Where to go on; empty at the end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Records in the order of their state, as the script answers them."""
+
+    rows: list[Any]
+    cursor: str
+    """Where to go on; empty at the end."""
+
+
 class Looking:
     """The part of a queue that changes nothing. Every verb may raise Unavailable."""
 
@@ -83,6 +92,14 @@ class Looking:
         if state == b"active":
             extra |= await self._running()
         return job_view(self.name, State(state.decode()), where, flat, extra)
+
+    async def glance(self, job_id: str) -> tuple[State, Glance] | None:
+        """One job, as lists and searches see it; None when there is none."""
+        reply = await self.store.call("lookup", id=job_id)
+        if reply[0] == b"MISSING":
+            return None
+        state = State(reply[1].decode())
+        return state, glance(state, reply[2], reply[3], reply[6])
 
     async def logs(self, job_id: str) -> list[str]:
         """The lines the job's handler logged, at most the last 100. Raises NotFound."""
@@ -115,6 +132,12 @@ class Looking:
         What is inserted or removed meanwhile does not shift it. Raises BadPage."""
         if start > DEEPEST_OFFSET:
             raise BadPage(f"start may be at most {DEEPEST_OFFSET}; use a cursor to go deeper")
+        part = await self.rows(state, cursor, start=start, end=end)
+        jobs = await self.views(state, part.rows)
+        return Slice(jobs, [place_of(state, row) for row in part.rows], part.cursor)
+
+    async def rows(self, state: State, cursor: str = "", *, start: int = 0, end: int = 10) -> Rows:
+        """As `slice`, the records alone: what was put aside of them is not read."""
         at, skip, rows = cursor.encode(), start, list[Any]()
         while len(rows) <= end - start:
             wanted = end - start + 1 - len(rows)
@@ -126,13 +149,33 @@ class Looking:
             rows += found
             if at == b"":
                 break
+        return Rows(rows, at.decode())
+
+    async def views(self, state: State, rows: Sequence[Any]) -> list[JobView]:
+        """The whole jobs of records."""
         extra = await self._running() if state is State.ACTIVE and rows else {}
         payloads = await self._payloads(rows)
-        jobs = [
+        return [
             job_view(self.name, state, row[0], row[1], extra | big)
             for row, big in zip(rows, payloads, strict=True)
         ]
-        return Slice(jobs, [_place(state, row) for row in rows], at.decode())
+
+    async def glances(self, state: State, rows: Sequence[Any]) -> list[tuple[Glance, int]]:
+        """A glance at each record, and how many bytes it took: of what was put aside the payloads
+        are read, and nothing where there are none."""
+        ids = [row[1][1] for row in rows if is_aside(row[1])]
+        key, blobs = self.store.keys.prefix, self.store.keys["blobs"]
+        payloads: dict[bytes, bytes | None] = {}
+        if ids:
+            words = [i + b":d" for i in ids]
+            found = await self.redis.command("HMGET", blobs, *words, key=key)
+            payloads = dict(zip(ids, found, strict=True))
+        glances = []
+        for where, flat, *_ in rows:
+            payload = payloads.get(flat[1])
+            size = sum(map(len, flat)) + len(payload or b"")
+            glances.append((glance(state, where, flat, payload), size))
+        return glances
 
     async def _payloads(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """What jobs of a page had put aside, and their progress."""
@@ -177,7 +220,7 @@ class Looking:
         )
 
 
-def _place(state: State, row: Sequence[Any]) -> str:
+def place_of(state: State, row: Sequence[Any]) -> str:
     """The cursor of a row: what comes next lies behind it."""
     where: str = row[0].decode()
     if state is State.DELAYED:

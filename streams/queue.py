@@ -120,11 +120,12 @@ class Queue(Looking, Operations):
         self.redis.tally.added[self.name] += len(batch.ids) - len(reply[2::2])
         return added_by(batch, reply)
 
-    async def register(self) -> None:
-        """Make this queue known to gateways. The payload's JSON Schema goes with it."""
+    async def register(self) -> bool:
+        """Make this queue known to gateways; True: it was not. The payload's JSON Schema goes with
+        it."""
         schema = self.spec.payload.model_json_schema() if self.spec.payload else None
         about = orjson.dumps({"schema": schema, "description": self.spec.description})
-        await self.store.register(self.name, about)
+        return await self.store.register(self.name, about)
 
 
 @cache

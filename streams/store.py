@@ -132,9 +132,9 @@ class Store:
             )
         self.redis.opened.add(self.keys.tag)
 
-    async def register(self, name: str, about: bytes) -> None:
-        """Enter a queue into the catalogue that the gateway reads."""
-        await self.redis.command("HSET", CATALOGUE, name, about, key=CATALOGUE)
+    async def register(self, name: str, about: bytes) -> bool:
+        """Enter a queue into the catalogue that the gateway reads; True: it was not in it."""
+        return bool(await self.redis.command("HSET", CATALOGUE, name, about, key=CATALOGUE))
 
     async def worker_beats(self) -> Mapping[str, bytes]:
         """What each worker last said of itself: `<epoch ms>:<JSON>` by worker name."""

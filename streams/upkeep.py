@@ -2,13 +2,14 @@
 time: within `interval_ms` of another's call it answers SKIP and does nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
-from schemas.spec import QueueSpec
+from schemas.spec import QueueSpec, Retention, catalog
 from streams.connection import Redis
+from streams.keys import UPKEEP
 from streams.scripts import Argument
 from streams.store import Store
 
@@ -109,6 +110,39 @@ class Upkeep:
         """A callback that cannot be queued becomes a dead letter (reason `callback`)."""
         await self.store.call("refuse", id=job_id, body=body, message=orjson.dumps(message))
         self.redis.tally.buried[self.spec.name, "callback"] += 1
+
+
+async def announce(redis: Redis, spec: QueueSpec) -> None:
+    """Tell those who keep queues in order without working on them what the workers of this one go
+    by; nothing where that is what the catalogue says (B9). Raises Full, Unavailable."""
+    if catalog().get(spec.name) == spec:
+        await redis.command("HDEL", UPKEEP, spec.name, key=UPKEEP)
+        return
+    said = {
+        "lease_ms": spec.lease_ms,
+        "max_stalls": spec.max_stalls,
+        "retention": asdict(spec.retention),
+        "callback_members": spec.callback_members,
+    }
+    await redis.command("HSET", UPKEEP, spec.name, orjson.dumps(said), key=UPKEEP)
+
+
+async def announced(redis: Redis) -> dict[str, QueueSpec]:
+    """What workers announced, by queue: as much of a spec as upkeep needs. Raises Unavailable."""
+    flat = await redis.command("HGETALL", UPKEEP, key=UPKEEP)
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {name.decode(): _spec(name.decode(), orjson.loads(about)) for name, about in pairs}
+
+
+def _spec(name: str, said: Mapping[str, Any]) -> QueueSpec:
+    members = said["callback_members"]
+    return QueueSpec(
+        name,
+        lease_ms=said["lease_ms"],
+        max_stalls=said["max_stalls"],
+        retention=Retention(**said["retention"]),
+        callback_members=None if members is None else tuple(members),
+    )
 
 
 def _limit(value: int | None) -> int | str:

@@ -1,7 +1,7 @@
 """From records to what people see. Pure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -57,4 +57,43 @@ def job_view(
         returnvalue=orjson.loads(result) if result else body.get("returnvalue"),
         failed_reason=errors[-1].message if errors and state is State.FAILED else None,
         errors=errors,
+    )
+
+
+class Glance(NamedTuple):
+    """What lists and searches look at of a job: a quarter of the work of its view.
+
+    Times are epoch milliseconds by the clock of Redis; None where it has not happened."""
+
+    id: str
+    name: str
+    data: Any
+    attempts_made: int
+    timestamp: int
+    finished_on: int | None
+    delay_until: int | None
+    error: Mapping[str, Any] | None
+    """Its last failed attempt."""
+
+
+def is_aside(flat: list[bytes]) -> bool:
+    """Whether the payload of a record lies in `blobs`."""
+    return b"B" in fields(flat)[b"h"].split(b":", 7)[6]
+
+
+def glance(state: State, where: bytes, flat: list[bytes], payload: bytes | None) -> Glance:
+    """A glance at a record; `where` as for `job_view`, `payload` if it was put aside."""
+    record = fields(flat)
+    header = Header.parse(record[b"h"])
+    body = orjson.loads(record[b"b"])
+    history = orjson.loads(record[b"x"]) if b"x" in record else []
+    return Glance(
+        id=record[b"j"].decode(),
+        name=body["name"],
+        data=orjson.loads(payload) if payload else body["data"],
+        attempts_made=header.made,
+        timestamp=int(header.added),
+        finished_on=int(header.finished) if header.finished else None,
+        delay_until=int(float(where)) if state is State.DELAYED else None,
+        error=history[-1] if history else None,
     )

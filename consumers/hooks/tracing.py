@@ -46,12 +46,6 @@ class JobSpans:
         parent = _PROPAGATOR.extract({"traceparent": known} if known else {}, Context())
         attributes = self._attributes(job)
         now_ns = time.time_ns()
-        if known:
-            began_ns = now_ns - event.waited_ms * 1_000_000
-            waiting = self._tracer.start_span(
-                f"wait {self._queue}", parent, attributes=attributes, start_time=began_ns
-            )
-            waiting.end(now_ns)
         span = self._tracer.start_span(
             f"process {self._queue}",
             parent,
@@ -65,6 +59,13 @@ class JobSpans:
             },
             start_time=now_ns,
         )
+        # Of a trace that is not sampled, the second span would be made for nothing.
+        if known and span.is_recording():
+            began_ns = now_ns - event.waited_ms * 1_000_000
+            waiting = self._tracer.start_span(
+                f"wait {self._queue}", parent, attributes=attributes, start_time=began_ns
+            )
+            waiting.end(now_ns)
         here = trace.set_span_in_context(span, Context())
         context.attach(here)
         carrier: dict[str, str] = {}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from consumers.mail.capture import FOLDER, Capture
 from consumers.mail.dkim import Signer
@@ -167,6 +168,13 @@ async def _announce(redis: Redis, schema: Mapping[str, Any]) -> None:
 
 def _backend(settings: MailSettings, resources: Resources) -> Backend:
     if settings.backend == "smtp":
+        if urlsplit(settings.public_url).scheme != "https":
+            # RFC 8058 section 3.1: the link must be https; providers show no button for another.
+            logger.warning(
+                "mail offers no unsubscription by one click: PUBLIC_URL is %s, set it to the https "
+                "address of the gateway",
+                settings.public_url,
+            )
         named = (settings.mail_from, *settings.mail_senders.values())
         return Relay(settings, next(sender for sender in named if sender).domain)
     if resources.production:

@@ -15,10 +15,11 @@ ANY = ("", "0.0.0.0", "::")  # noqa: S104 - recognised here, bound elsewhere
 @click.option("--url", help="Address to ask.  [default: the process these settings describe]")
 @click.option("--ready", is_flag=True, help="Ask whether Redis takes writes, too (/readyz).")
 def health(url: str | None, ready: bool) -> None:
-    """Ask the gateway or worker of this container how it is.
+    """Ask the process of this container how it is.
 
-    Without --url: the worker on PROBE_HOST:PROBE_PORT where PROBE_PORT is set, else the gateway on
-    HOST:PORT. Exits with 0 when it is well, 1 when it says it is not, 3 when it does not answer.
+    Without --url: the worker or scheduler on PROBE_HOST:PROBE_PORT where PROBE_PORT is set, else
+    the gateway on HOST:PORT. Exits with 0 when it is well, 1 when it says it is not, 3 when it does
+    not answer.
     """
     parts = urlsplit(url or _own_address())
     if parts.scheme != "http" or not parts.hostname:

@@ -22,29 +22,12 @@ finish() {
     [ "$code" = 0 ] || [ "$STARTED" = yes ] || exit 75
 }
 
-make_base() {
-    BASE=localhost/credstream-base:bookworm
-    podman image exists "$BASE" && return
-    local mirror
-    # A machine may have more sources than Debian's, and switched-off ones.
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-        'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -1)
-    [ -n "$mirror" ] || { echo "apt knows no Debian: apt-get update first, or set BASE" >&2; return 1; }
-    mmdebstrap --quiet --variant=essential --include=ca-certificates,python3,python3-venv \
-        bookworm "$WORK/base.tar" "$mirror"
-    podman import --quiet "$WORK/base.tar" "$BASE" >/dev/null
-}
+. deploy/image/base.sh
 
 build() { # context, further options
     local context=$1
     shift
-    # How pip reaches its packages here is this machine's business: the build sees the same files.
-    local seen=()
-    for file in /etc/pip.conf /etc/xdg/pip "$HOME/.config/pip" "$HOME/.pip" /etc/ssl/certs \
-        /usr/share/ca-certificates /usr/local/share/ca-certificates; do
-        [ -e "$file" ] && seen+=(--volume "$file:$file:ro")
-    done
-    podman build --quiet --format docker --isolation chroot --network host "${seen[@]}" \
+    podman build --quiet "${BUILT_LIKE_THIS[@]}" \
         --build-arg BASE="$BASE" --timestamp "${SOURCE_DATE_EPOCH:-0}" --tag "$IMAGE" "$@" \
         "$context" >"$WORK/build.log" 2>&1 ||
         { cat "$WORK/build.log" >&2; return 1; }
@@ -65,10 +48,9 @@ same_twice() {
     [ "$first" = "$second" ]
 }
 
-# Podman 4 cannot use a hybrid cgroup tree: inside a mount namespace of its own it sees a pure one.
 in_own_cgroups() {
     unshare --mount --propagation private bash -c \
-        'umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && "$@"' _ "$@"
+        '. deploy/image/base.sh && own_cgroups && "$@"' _ "$@"
 }
 
 start() { # name, words of the program

@@ -62,7 +62,7 @@ from gateway.dashboard.causes import LIBRARY, Library
 from gateway.dashboard.faces import faces
 from gateway.dashboard.login_settings import LoginSettings
 from gateway.dashboard.provider import PROVIDER, Provider
-from gateway.dashboard.view import PLACE, PlaceSettings
+from gateway.dashboard.view import PLACE, PlaceSettings, compiling
 from gateway.oidc import PROVIDER_KEYS, OidcSettings
 
 __all__ = ["ROUTES", "faces", "install"]
@@ -91,6 +91,7 @@ def install(app: web.Application) -> None:
     """What pages need of an application, which has its gate."""
     app[PLACE] = PlaceSettings()
     app[LIBRARY] = Library()
+    app.cleanup_ctx.append(compiling)
     app.cleanup_ctx.append(app[LIBRARY].living)
     app.cleanup_ctx.append(redrive.looking)
     app.cleanup_ctx.append(dids.listing)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gateway import events, why
 from gateway.addressed import job_of
+from gateway.dashboard import overview
 from gateway.dashboard.told import told
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
@@ -22,7 +23,7 @@ from gateway.redaction import job_shown, redacted_text, shown
 from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.submit import Way, submit_one
-from gateway.tenancy import deed
+from gateway.tenancy import deed_on_job
 from schemas.job import Integer, State, Wire
 from streams.search import owner_of
 
@@ -60,6 +61,7 @@ async def job_page(request: web.Request) -> web.Response:
         request,
         "job.html",
         title=job_id,
+        here=overview.HERE,
         job=view,
         state=job.state,
         queue_path=here,
@@ -97,8 +99,7 @@ async def act(request: web.Request) -> web.Response:
     """Retry, promote, cancel or remove one job."""
     listed, job_id = await job_of(request)
     verb = request.match_info["verb"]
-    owner = principal_of(request).organization_id
-    who = deed(request, f"job.{verb}", f"{listed.name}/{job_id}", owner)
+    who = await deed_on_job(request, f"job.{verb}", listed, job_id)
     match verb:
         case "retry":
             await listed.queue.revive(job_id, who=who)
@@ -117,8 +118,7 @@ async def prioritize(request: web.Request) -> web.Response:
     listed, job_id = await job_of(request)
     body = await wanted(request, Priority)
     said = {"priority": body.priority}
-    owner = principal_of(request).organization_id
-    who = deed(request, "job.prioritize", f"{listed.name}/{job_id}", owner, said)
+    who = await deed_on_job(request, "job.prioritize", listed, job_id, said)
     await listed.queue.prioritize(job_id, body.priority, who=who)
     return done(f"The priority is {body.priority} now.")
 

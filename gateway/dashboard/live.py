@@ -45,7 +45,8 @@ class Counted(Stream):
             return await self._changed(None if self._at != page.last else touched)
         except CredstreamError:
             await asyncio.sleep(PAUSE_S)
-            return b":\n\n"
+            self._known = {}  # whoever was told so is told everything when it is over
+            return b"event: lost\ndata: {}\n\n"
 
     async def _changed(self, names: set[str] | None) -> bytes:
         """The event that tells what is new of these queues (None: of all)."""

@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import StringConstraints
 
 from gateway.dashboard.login_settings import RETURN
+from gateway.dashboard.navigation import home_of
 from gateway.dashboard.provider import PROVIDER, Provider, SignInFailed, Trip
 from gateway.dashboard.view import HEADERS, done, page, wanted
 from gateway.gate import GATE, Unauthorized
@@ -53,6 +54,7 @@ async def _form(request: web.Request, following: str, problem: str | None = None
         is_open=await request.app[GATE].is_open(),
         provider=None if provider is None else provider.settings.host,
         problem=problem,
+        ended=bool(request.query.get("next") and request.cookies.get(COOKIE)),
     )
 
 
@@ -68,7 +70,8 @@ async def sign_in(request: web.Request) -> web.Response:
         gate.failures.add(address)
         raise
     ends_s = gate.token_ends_s(body.credential)
-    response = done("", _within(body.next))
+    following = _within(body.next)
+    response = done("", home_of(principal) if following == HOME else following)
     await _open(request, response, principal, None if ends_s is None else int(ends_s * 1_000))
     return response
 
@@ -108,6 +111,7 @@ async def come_back(request: web.Request) -> web.Response:
     else:
         # A page that goes on, not a redirect: one that began at another site would come without
         # the cookie, which is SameSite=Strict.
+        following = home_of(principal) if following == HOME else following
         response = page(request, "welcome.html", title="Signed in", next=following)
         now_ms = time.time_ns() // 1_000_000
         ends_ms = now_ms + provider.settings.session_s * 1_000

@@ -14,10 +14,12 @@ class Item:
     icon: str
     needs: Scope = Scope.READ
     platform_only: bool = False
+    tenants_only: bool = False
 
 
 ITEMS = (
     Item("Overview", "/dashboard", "overview", platform_only=True),
+    Item("Queues", "/dashboard", "overview", tenants_only=True),
     Item("Dead letters", "/dashboard/dead", "dead"),
     Item("Add a job", "/dashboard/add", "add", Scope.SUBMIT),
     Item("Workers", "/dashboard/workers", "workers", platform_only=True),
@@ -31,11 +33,13 @@ ITEMS = (
 
 def navigation(principal: Principal) -> list[Item]:
     """What this principal can open."""
-    return [
-        item
-        for item in ITEMS
-        if item.needs in principal.scopes and (principal.is_platform or not item.platform_only)
-    ]
+    other = "tenants_only" if principal.is_platform else "platform_only"
+    return [item for item in ITEMS if item.needs in principal.scopes and not getattr(item, other)]
+
+
+def home_of(principal: Principal) -> str:
+    """The path of the first page this principal can open."""
+    return next((item.path for item in navigation(principal)), ITEMS[0].path)
 
 
 def role_of(principal: Principal) -> str:

@@ -8,14 +8,15 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway.addressed import queue_of
-from gateway.dashboard.terms import SUBJECT_MEMBERS, Terms, parsed
+from gateway.dashboard import overview
+from gateway.dashboard.terms import Terms, parsed, subjects_of
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.directory import Listed
 from gateway.errors import BadQuery, InvalidRequest
 from gateway.keys import REDIS
 from gateway.listing import packed, unpacked
 from gateway.principal import Scope, principal_of
-from gateway.redaction import jobs_shown
+from gateway.redaction import shown
 from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
@@ -24,7 +25,8 @@ from schemas.spec import Limiter
 from streams.bulk import DONE, Verb, act
 from streams.minutes import RUN, WAIT, Minutes
 from streams.outcomes import owners
-from streams.search import Found, search
+from streams.search import Sought, message_of, owner_of, seek
+from streams.views import Glance
 
 PAGE_JOBS = 25
 SCAN_JOBS = 2_000
@@ -82,7 +84,6 @@ class Shown:
     name: str
     organization: str
     subject: str
-    state: str
     timestamp: int
     ended: int | None
     attempts: int
@@ -96,7 +97,7 @@ async def queue_page(request: web.Request) -> web.Response:
     given = {key: text for key, text in request.query.items() if key in Terms.NAMES and text}
     counts = await listed.queue.counts() if principal_of(request).is_platform else None
     found = await _find(request, listed, state, given)
-    rows = await jobs_shown(request, listed.name, found.jobs)
+    rows = await shown(request, listed.name, [_row(job) for job in found.jobs])
     own = {"state": str(state), **given}
     here = f"/dashboard/queue/{listed.name}"
     follows = packed(state, found.cursor)
@@ -104,12 +105,13 @@ async def queue_page(request: web.Request) -> web.Response:
         request,
         "queue.html",
         title=listed.name,
+        here=overview.HERE,
         name=listed.name,
         queue_path=here,
         counts=counts,
         state=state,
         states=list(State),
-        rows=[_row(row) for row in rows],
+        rows=[Shown(**row) for row in rows],
         given=given,
         verbs=[str(verb) for verb in FITTING[state]],
         scanned=found.scanned,
@@ -191,17 +193,19 @@ async def limits(request: web.Request) -> web.Response:
     return done("The limits hold from now on.")
 
 
-async def _find(request: web.Request, listed: Listed, state: State, given: dict[str, str]) -> Found:
+async def _find(
+    request: web.Request, listed: Listed, state: State, given: dict[str, str]
+) -> Sought:
     terms = parsed(state, given, principal_of(request).organization_id)
     before = request.query.get("before")
     cursor = "" if before is None else unpacked(state, before)
     if cursor is None:
         raise BadQuery("This page of the list is not there any more.")
     if terms.text and not cursor:
-        job = await listed.queue.get(terms.text) if _is_id(terms.text) else None
-        if job is not None and job.state is state and replace(terms, text=None).fits(job):
-            return Found([job], "", 1)
-    return await search(listed.queue, terms, cursor, most=PAGE_JOBS, scan_most=SCAN_JOBS)
+        one = await listed.queue.glance(terms.text) if _is_id(terms.text) else None
+        if one is not None and one[0] is state and replace(terms, text=None).fits(one[1]):
+            return Sought([one[1]], [], "", 1)
+    return await seek(listed.queue, terms, cursor, most=PAGE_JOBS, scan_most=SCAN_JOBS)
 
 
 async def _chosen(request: web.Request, listed: Listed, body: Bulk) -> tuple[list[str], bool]:
@@ -222,7 +226,7 @@ async def _matching(listed: Listed, terms: Terms) -> tuple[list[str], bool]:
     cursor, left = "", 2 * BULK_MOST
     while left > 0 and len(ids) < BULK_MOST:
         most = min(PART_JOBS, BULK_MOST - len(ids))
-        found = await search(listed.queue, terms, cursor, most=most, scan_most=min(PART_JOBS, left))
+        found = await seek(listed.queue, terms, cursor, most=most, scan_most=min(PART_JOBS, left))
         ids += [job.id for job in found.jobs]
         cursor, left = found.cursor, left - found.scanned
         if not cursor:
@@ -241,23 +245,18 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text and len(text) <= 128
 
 
-def _row(view: dict[str, Any]) -> Shown:
-    data = view["data"] if isinstance(view["data"], dict) else {}
-    subject = next((data[m] for m in SUBJECT_MEMBERS if isinstance(data.get(m), str)), "")
-    owner = data.get("organizationId")
-    errors = view["errors"]
-    message = errors[-1].get("message", "") if errors else ""
-    return Shown(
-        view["id"],
-        view["name"],
-        owner if isinstance(owner, str) else "",
-        subject[:120],
-        view["state"],
-        view["timestamp"],
-        view["finishedOn"] or view["delayUntil"],
-        view["attemptsMade"],
-        str(message)[:400],
-    )
+def _row(job: Glance) -> dict[str, Any]:
+    """What is known of a row, before anything is hidden."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "organization": owner_of(job) or "",
+        "subject": next(iter(subjects_of(job)), ""),
+        "timestamp": job.timestamp,
+        "ended": job.finished_on or job.delay_until,
+        "attempts": job.attempts_made,
+        "error": message_of(job),
+    }
 
 
 def _round(value: float | None) -> float | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gateway.errors import BadQuery
-from schemas.job import JobView, State
-from streams.search import Wanted, owner_of
+from schemas.job import State
+from streams.search import Wanted, message_of, owner_of
+from streams.views import Glance
 
 SUBJECT_MEMBERS = ("subjectDid", "subject", "to", "url", "did", "verifierDid")
 """Members of a payload that say what a job is about."""
@@ -22,18 +23,17 @@ class Terms(Wanted):
     subject: str | None = None
     text: str | None = None
 
-    def fits(self, job: JobView) -> bool:
+    def fits(self, job: Glance) -> bool:
         """Whether this is one of them."""
         if not Wanted.fits(self, job):
             return False
-        subjects = _subjects(job)
+        subjects = subjects_of(job)
         if self.subject is not None and not any(self.subject in one for one in subjects):
             return False
         if self.text is None:
             return True
-        last = job.errors[-1].message if job.errors else ""
         sought = self.text.lower()
-        places = (job.id, job.name, owner_of(job) or "", last, *subjects)
+        places = (job.id, job.name, owner_of(job) or "", message_of(job), *subjects)
         return any(sought in place.lower() for place in places)
 
 
@@ -56,7 +56,8 @@ def parsed(state: State, given: Mapping[str, str], own: str | None) -> Terms:
     )
 
 
-def _subjects(job: JobView) -> list[str]:
+def subjects_of(job: Glance) -> list[str]:
+    """What a job is about."""
     if not isinstance(job.data, dict):
         return []
     found = (job.data.get(member) for member in SUBJECT_MEMBERS)

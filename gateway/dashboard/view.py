@@ -5,7 +5,10 @@ security policy allows no inline script or style (AU-9). Actions are JSON reques
 `{message, location}`, so that the rules against cross-site requests need no exception (AU-10).
 """
 
+import asyncio
+import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -63,6 +66,23 @@ def _environment() -> Environment:
 
 
 _TEMPLATES = _environment()
+
+
+async def compiling(_: web.Application) -> AsyncIterator[None]:
+    """Compiles the templates beside the start of a gateway: else whoever opens the first page of a
+    kind waits for it, longer than for the page itself."""
+    ends = threading.Event()
+
+    def compile_all() -> None:
+        for name in _TEMPLATES.list_templates():
+            if ends.is_set():
+                return
+            _TEMPLATES.get_template(name)
+
+    compiled = asyncio.create_task(asyncio.to_thread(compile_all))
+    yield
+    ends.set()
+    await compiled
 
 
 def page(

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from crew import crew
 from fault_proxy import FaultProxy
 from ledger import assert_all_completed, assert_at_rest, ids, key
@@ -16,6 +17,8 @@ from redis_servers import valkey
 from consumers import Worker
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, RedisSettings, connect
+from streams.errors import Unavailable
+from streams.live import START, Events, Watch
 
 QUEUE = "chaos"
 SPEC = QueueSpec(QUEUE, lease_ms=2_000)
@@ -45,6 +48,30 @@ async def test_the_queues_slot_moves_there_and_back(tmp_path: Path) -> None:
         )
         assert_all_completed(raw, QUEUE, producer.acknowledged)
         assert workers.tally("completed") == Counter(producer.acknowledged)
+
+
+async def test_a_process_that_only_asks_finds_who_took_over() -> None:
+    """A gateway has no loop that looks for the new primary; its requests and its watch must."""
+    with cluster(3, extra=("--cluster-require-full-coverage", "no")) as three:
+        redis = connect(three.url)
+        queue, watch, events = Queue(QUEUE, redis), Watch(redis, block_ms=10), Events(redis, QUEUE)
+        slot = slot_of(key(QUEUE, "jobs"))
+        home = three.owner(slot)
+        heir, other = (number for number in range(3) if number != home)
+        await queue.add("work", {})
+        assert await watch.read({events: START})
+        three.nodes[home].kill()
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await queue.add("work", {})
+            with pytest.raises(Unavailable):
+                await watch.read({events: START})
+        for number in (heir, other):
+            three.ask(number, "CLUSTER", "SETSLOT", slot, "NODE", three.id_of(heir))
+        await queue.add("work", {})
+        assert await watch.read({events: START})
+        await watch.close()
+        await redis.close()
 
 
 async def test_a_promoted_replica(tmp_path: Path) -> None:

@@ -66,6 +66,16 @@ async def test_everything_in_the_table_is_there_from_the_first_scrape_and_nothin
         assert value(series, "credstream_mail_attempts_total", outcome=outcome) == 0
 
 
+async def test_a_scheduler_exports_its_part_of_the_table(redis: Redis) -> None:
+    metrics = WorkerMetrics(redis, role="scheduler", queues=lambda: ["webhooks", "custom"])
+    metrics.standing = Standing("standard", ())
+    await redis.ping()
+    series = read(metrics.exposition())
+    assert exported(series) == names_of("scheduler")
+    assert value(series, "credstream_jobs_stalled_total", queue="custom") == 0
+    assert value(series, "credstream_dead_letters_total", queue="custom", reason="stalled") == 0
+
+
 async def test_types_labels_and_help_are_those_of_the_table(redis: Redis) -> None:
     metrics = WorkerMetrics(redis, [attach(Worker("webhooks", succeed, redis=redis))])
     for family in text_string_to_metric_families(metrics.exposition().decode()):

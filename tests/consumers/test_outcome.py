@@ -22,6 +22,7 @@ from consumers.processor import Reject, Retry, RetryLater
 from schemas.spec import QueueSpec
 from streams import Job
 from streams.claims import Claim
+from streams.errors import Full, Unavailable
 from streams.record import Header
 
 SPEC = QueueSpec("chaos", max_starts=4)
@@ -93,6 +94,25 @@ def test_later_charges_nothing_even_on_the_last_attempt() -> None:
     assert isinstance(outcome, Retried)
     assert (outcome.delay_ms, outcome.charged) == (123, False)
     assert (outcome.error["reason"], outcome.error["message"]) == ("later", "busy")
+
+
+@pytest.mark.parametrize(
+    ("error", "waits_s"),
+    [
+        (Unavailable("Redis went away"), [1, 2, 4, 8, 16, 32, 32]),
+        (Full("Redis is out of memory"), [5, 10, 20, 40, 80, 160, 160]),
+    ],
+)
+def test_a_job_does_not_pay_for_a_redis_that_is_away_or_full(
+    error: Exception, waits_s: list[int]
+) -> None:
+    spec = QueueSpec("chaos")
+    outcomes = [decide(job(made=2, started=2 + n), error, spec, AT_MS) for n in range(7)]
+    assert [one.charged for one in outcomes if isinstance(one, Retried)] == [False] * 7
+    assert [one.delay_ms for one in outcomes if isinstance(one, Retried)] == [
+        1_000 * wait_s for wait_s in waits_s
+    ]
+    assert isinstance(decide(job(started=100), error, spec, AT_MS), Failed)
 
 
 def test_later_is_said_a_bounded_number_of_times() -> None:

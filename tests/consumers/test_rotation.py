@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import pytest
+from cutting import CutOff
 
 import streams
 from consumers.custody import Custody, open_custody
@@ -92,32 +93,12 @@ async def test_everything_is_sealed_anew(redis: streams.Redis, raw: Any, dids: l
     assert (again.resealed, again.checked, again.complete) == (0, total, True)
 
 
-class CutOff:
-    """Lets so many calls to Redis pass."""
-
-    def __init__(self, redis: streams.Redis, passing: int) -> None:
-        self.redis = redis
-        self.passing = passing
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.redis, name)
-
-    async def command(self, *args: Any, key: str) -> Any:
-        return (await self.run(key, args))[0]
-
-    async def run(self, key: str, *commands: Any) -> list[Any]:
-        if self.passing == 0:
-            raise errors.Unavailable("cut off")
-        self.passing -= 1
-        return await self.redis.run(key, *commands)
-
-
 async def test_it_may_stop_anywhere_and_everything_opens_all_the_time(
     redis: streams.Redis, dids: list[str]
 ) -> None:
     everyone, interrupted, report = set(dids), 0, None
     for passing in range(0, 90, 3):
-        cut: Any = CutOff(redis, passing)
+        cut = CutOff(redis, passing)
         try:
             report = await rotate(cut, BOTH, ignore)
             break

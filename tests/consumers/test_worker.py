@@ -8,11 +8,14 @@ import pytest
 from by_hand import Hand
 from gate import SPEC, Gate, add, all_ended, ended
 from ledger import assert_all_completed, assert_at_rest, pending
+from processes import until
 
+import consumers.worker
 from consumers import Context, Reject, RetryLater, Worker
 from schemas.job import Backoff, State
 from schemas.spec import Limiter, QueueSpec, catalog
 from streams import Job, Queue, Redis, queue_names
+from streams.keys import CATALOGUE, QueueKeys
 
 AT_ONCE = Backoff(type="fixed", delay=0)
 
@@ -189,6 +192,24 @@ async def test_a_custom_queue_is_made_known_with_its_limits(redis: Redis) -> Non
         await all_ended(redis, 5, spec)
     assert gate.most == 2
     assert (await Queue(spec, redis).counts()).workers == 0
+
+
+async def test_a_redis_that_lost_everything_learns_of_a_custom_queue_again(
+    redis: Redis, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gateways refuse jobs for a queue that nobody made known."""
+    monkeypatch.setattr(consumers.worker, "LISTED_AGAIN_S", 0.01)
+    spec = QueueSpec("chaos", limiter=Limiter(9, 1_000))
+
+    async def is_known() -> bool:
+        limiter = (await Queue(spec, redis).counts()).limiter
+        return "chaos" in await queue_names(redis) and limiter == spec.limiter
+
+    async with Worker(spec, Gate(), redis=redis):
+        await until(is_known, within_s=5, what="the queue is known")
+        raw.delete(QueueKeys("chaos")["meta"])
+        raw.delete(CATALOGUE)
+        await until(is_known, within_s=5, what="the queue is known again")
 
 
 async def test_a_stopped_worker_lets_its_jobs_finish_and_takes_no_more(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cutting import CutOff
 
 import streams
 from consumers.custody import Custody, KeyRefused
@@ -322,28 +323,6 @@ async def test_a_deactivated_did_is_gone_for_good(web: Web, custody: Custody, ra
     assert await web.code("deactivate", did=did) == "did_deactivated"
 
 
-class CutOff:
-    """Passes scripts and commands on until as many have passed as it was told; the last one takes
-    effect, but nobody hears of it."""
-
-    def __init__(self, redis: streams.Redis, passing: int, *, after: bool) -> None:
-        self.redis = redis
-        self.passing = passing
-        self.after = after
-
-    async def command(self, *args: Any, key: str) -> Any:
-        return (await self.run(key, args))[0]
-
-    async def run(self, key: str, *commands: Any) -> list[Any]:
-        self.passing -= 1
-        if self.passing < 0 and not self.after:
-            raise errors.Unavailable("cut off")
-        replies = await self.redis.run(key, *commands)
-        if self.passing < 0:
-            raise errors.Unavailable("cut off")
-        return replies
-
-
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("passing", [0, 1])
 @pytest.mark.parametrize("operation", ["create", "update", "deactivate"])
@@ -356,7 +335,7 @@ async def test_a_job_cut_off_anywhere_is_completed_by_its_next_run(
     metadata = {"create": {"path": "a"}, "update": {"rotate": True}}.get(operation)
     target = {} if operation == "create" else {"did": did}
     job = await web.job(operation, metadata=metadata, **target)
-    cut: Any = CutOff(web.redis, passing, after=after)
+    cut = CutOff(web.redis, passing, after=after)
     desk.custody = replace(custody, redis=cut)
     with pytest.raises(errors.Unavailable):
         await web.run(job)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from cutting import CutOff
 
 import streams
 from streams import errors, vault
@@ -14,23 +15,6 @@ ORIGIN = ("did-operations", "job-1", "1735689600000", "org-a")
 
 def sealed(name: str) -> SealedKey:
     return SealedKey(f"did:key:{name}", "org-a", f"did:key:{name}#{name}", f"jwe.of.{name}")
-
-
-class Flaky:
-    """Forwards commands and scripts until as many have passed as it was told."""
-
-    def __init__(self, redis: streams.Redis, passing: int) -> None:
-        self.redis = redis
-        self.passing = passing
-
-    async def command(self, *args: Any, key: str) -> Any:
-        return (await self.run(key, args))[0]
-
-    async def run(self, key: str, *commands: Any) -> list[Any]:
-        if self.passing == 0:
-            raise errors.Unavailable("cut off")
-        self.passing -= 1
-        return await self.redis.run(key, *commands)
 
 
 async def test_what_was_created_is_found(redis: streams.Redis) -> None:
@@ -66,7 +50,7 @@ async def test_runs_of_one_origin_at_the_same_time_agree(redis: streams.Redis) -
 async def test_a_run_cut_off_anywhere_is_completed_by_the_next(
     redis: streams.Redis, passing: int
 ) -> None:
-    flaky: Any = Flaky(redis, passing)
+    flaky = CutOff(redis, passing)
     with pytest.raises(errors.Unavailable):
         await vault.create(flaky, ORIGIN, sealed("a"))
     expected = "b" if passing == 0 else "a"

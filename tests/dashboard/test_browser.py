@@ -192,7 +192,8 @@ async def test_sign_in_and_out(browser: Browser, address: str, redis: Redis) -> 
     await page.goto(f"{address}/dashboard/dead")
     await page.fill("#credential", "cs_test_wrong")
     await page.click("text=Sign in >> nth=-1")
-    await expect(page.locator(".note.bad")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_contain_text("not valid")
+    await expect(page.locator("#credential")).to_be_focused()
     await page.fill("#credential", key)
     async with page.expect_navigation():
         await page.click("button[type=submit]")
@@ -229,3 +230,30 @@ async def test_the_theme_is_remembered(seen: Watched) -> None:
     await seen.page.click("[data-theme-toggle]")
     await seen.open("/dashboard/dead")
     assert await seen.page.get_attribute("html", "data-theme") == "dark"
+
+
+async def test_the_menu_of_a_phone_by_keyboard(seen: Watched) -> None:
+    page = seen.page
+    await page.set_viewport_size({"width": 390, "height": 800})
+    await seen.open("/dashboard/queue/webhooks?state=failed")
+    tab = page.get_by_role("navigation", name="States").get_by_text("Failed")
+    await expect(tab).to_be_in_viewport(ratio=1)
+    menu = page.get_by_role("button", name="Menu")
+    await menu.press("Enter")
+    await expect(page.get_by_role("link", name="Overview").first).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(menu).to_be_focused()
+    await menu.click()
+    await page.get_by_role("link", name="API keys").focus()
+    await page.keyboard.press("Tab")
+    await expect(menu).to_have_attribute("aria-expanded", "false")
+
+
+async def test_a_queue_is_found_by_its_name(seen: Watched, redis: Redis) -> None:
+    for number in range(9):
+        await Queue(f"tenant-{number}", redis).register()
+    await seen.open("/dashboard")
+    await seen.page.keyboard.press("/")
+    await seen.page.keyboard.type("ant-7")
+    await expect(seen.page.locator("[data-queue]:visible")).to_have_count(1)
+    await expect(seen.page.locator("[data-filtered]")).to_have_text("1 of 15 queues shown")

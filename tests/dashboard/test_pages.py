@@ -6,12 +6,16 @@ import orjson
 import pytest
 from aiohttp import ClientSession
 from by_hand import Hand
+from processes import until
 from stage import die
 
-from gateway.dashboard import ROUTES, queue
+from gateway.app import create_app
+from gateway.dashboard import ROUTES, queue, view
 from gateway.dashboard.terms import parsed
 from gateway.errors import BadQuery
 from gateway.principal import Scope
+from gateway.server import listening
+from gateway.settings import GatewaySettings
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue, Redis
@@ -211,3 +215,13 @@ async def test_counts_are_pushed(http: ClientSession, redis: Redis) -> None:
         await stream.content.readuntil(b"event: counts\n")
         news = orjson.loads((await stream.content.readline()).removeprefix(b"data: "))
         assert [(one["name"], one["paused"]) for one in news["queues"]] == [("webhooks", True)]
+
+
+async def test_no_page_waits_for_its_template(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = view._environment()
+    monkeypatch.setattr(view, "_TEMPLATES", templates)
+    every = len(templates.list_templates())
+    async with listening(create_app(redis, GatewaySettings(port=0))):
+        await until(lambda: len(templates.cache or ()) == every, within_s=20, what="compiled")

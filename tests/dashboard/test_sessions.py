@@ -149,3 +149,17 @@ def test_the_shipped_acl_of_redis_allows_every_command(module: str) -> None:
     sent = {name.lower() for name in re.findall(r'\(\s*b?"([A-Z]{3,})"', text)}
     assert sent
     assert sent <= allowed
+
+
+async def test_who_may_little_gets_somewhere(address: str, redis: Redis) -> None:
+    """To the first page it may open; a refusal shows the pages that are left."""
+    headers = {"Origin": address, "Accept": "text/html"}
+    for scope, home in (("submit", "/dashboard/add"), ("read", "/dashboard")):
+        key = await make_key(redis, scope)
+        async with ClientSession(address, headers=headers) as http:
+            answer = await http.post("/dashboard/login", json={"credential": key})
+            assert (await answer.json())["data"]["location"] == home
+    async with signed_in(address, await make_key(redis, "submit")) as person:
+        refused = await person.get("/dashboard")
+        assert refused.status == 403
+        assert '<a href="/dashboard/add">' in await refused.text()

@@ -1,6 +1,5 @@
 """Signing in at an OpenID provider: authorization code, PKCE, state, nonce (AU-8, RFC 9700)."""
 
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,16 +9,14 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 from aiohttp import ClientSession
-from identity_provider import CLIENT, SECRET, STRANGER, IdentityProvider, identity_provider
+from identity_provider import CLIENT, STRANGER, IdentityProvider, identity_provider
 from playwright.async_api import expect
 from pydantic import ValidationError
 
-from gateway.app import create_app
 from gateway.dashboard.login_settings import LoginSettings
-from gateway.server import listening
-from gateway.settings import GatewaySettings
 from streams import Redis, audit
 from tests.dashboard.browser import chromium
+from tests.dashboard.signing_on import signing_on
 
 SESSION, TRIP = "__Host-credstream", "__Host-credstream-trip"
 
@@ -34,26 +31,8 @@ async def provider() -> AsyncIterator[IdentityProvider]:
 async def address(
     redis: Redis, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[str]:
-    """A gateway at `localhost`: for a browser another site than the provider at 127.0.0.1."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    (tmp_path / "secret").write_text(SECRET + "\n")
-    told = {
-        "OIDC_ISSUER": provider.issuer,
-        "OIDC_AUDIENCE": "credstream-api",
-        "OIDC_JWKS_URL": f"{provider.issuer}/jwks",
-        "OIDC_CLIENT_ID": CLIENT,
-        "OIDC_CLIENT_SECRET_FILE": str(tmp_path / "secret"),
-        "OIDC_REDIRECT_URL": f"http://localhost:{port}/dashboard/login/return",
-        "OIDC_SIGN_OUT": "provider",
-        "OIDC_PLATFORM_ROLE": "platform",
-        "WEBHOOK_ALLOW_HTTP": "true",
-        "WEBHOOK_ALLOW_NETS": "127.0.0.0/8",
-    }
-    for name, value in told.items():
-        monkeypatch.setenv(name, value)
-    async with listening(create_app(redis, GatewaySettings(port=port))):
-        yield f"http://localhost:{port}"
+    async with signing_on(redis, provider, monkeypatch, tmp_path) as running:
+        yield running
 
 
 async def test_through_a_browser_and_out_again(

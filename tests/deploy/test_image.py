@@ -1,14 +1,17 @@
 """What can be said of the image and compose.yaml without building; deploy/image/check.sh does."""
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 from manifests import DEPLOY, ROOT
 
 from consumers.settings import WorkerSettings
@@ -17,6 +20,7 @@ from gateway.settings import GatewaySettings
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SPECIFIED = Draft7Validator(json.loads((ROOT / "tests/vectors/compose-spec.json").read_text()))
 OURS = ("gateway", "worker")
 PIN = re.compile(r"^([a-z0-9._-]+)==(\S+)", re.MULTILINE)
 
@@ -80,6 +84,29 @@ def test_compose_runs_them_as_production_would(name: str, monkeypatch: pytest.Mo
     assert grace_s >= 10 + (
         gateway.shutdown_timeout_s if name == "gateway" else worker.drain_timeout_s
     )
+
+
+def test_compose_says_what_its_specification_knows() -> None:
+    assert [error.message for error in SPECIFIED.iter_errors(COMPOSE)] == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "",
+        "services/worker",
+        "services/redis/healthcheck",
+        "services/gateway/depends_on/redis",
+        "services/gateway/build",
+        "secrets/keks",
+    ],
+)
+def test_a_slip_of_the_pen_in_compose_is_seen(where: str) -> None:
+    spoiled = found = deepcopy(COMPOSE)
+    for step in where.split("/") if where else ():
+        found = found[step]
+    found["stop_grace"] = "45s"
+    assert not SPECIFIED.is_valid(spoiled)
 
 
 def test_compose_is_open_to_this_machine_only() -> None:

@@ -1,6 +1,7 @@
 """What no schema says of manifests: layout, references, selectors, autoscalers."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,17 +12,20 @@ from manifests import (
     DEPLOY,
     OVERLAYS,
     PRODUCTION,
+    components,
     container,
     environment,
     labels,
     matches,
     name_of,
+    named,
     of,
     ours,
     pod,
     ports,
     some_pod,
     things,
+    workers_of,
     workloads,
 )
 from processes import free_ports
@@ -41,7 +45,7 @@ in_production = pytest.mark.parametrize("overlay", PRODUCTION)
 
 @everywhere
 def test_every_queue_of_the_catalogue_has_one_deployment(overlay: str) -> None:
-    workers = [one for one in ours(overlay) if name_of(one) != "gateway"]
+    workers = workers_of(overlay)
     assert sorted(environment(overlay, one)["QUEUES"] for one in workers) == sorted(catalog())
     for one in workers:
         assert name_of(one) == f"worker-{environment(overlay, one)['QUEUES']}"
@@ -155,8 +159,9 @@ def test_a_budget_per_deployment_never_blocks_a_drain(overlay: str) -> None:
 def test_every_deployment_has_one_autoscaler_and_no_number_of_its_own(overlay: str) -> None:
     scalers = of(overlay, "ScaledObject", "HorizontalPodAutoscaler")
     targets = sorted(one["spec"]["scaleTargetRef"]["name"] for one in scalers)
-    assert targets == sorted(name_of(one) for one in ours(overlay))
-    assert all("replicas" not in one["spec"] for one in ours(overlay))
+    fixed = [one for one in ours(overlay) if "replicas" in one["spec"]]
+    assert targets == sorted(name_of(one) for one in ours(overlay) if one not in fixed)
+    assert [(name_of(one), one["spec"]["replicas"]) for one in fixed] == [("scheduler", 2)]
 
 
 @in_production
@@ -175,21 +180,64 @@ def test_workers_scale_on_the_demand_of_their_queue(overlay: str) -> None:
             assert external["target"] == {"type": "AverageValue", "averageValue": slots}
             assert scaler["spec"]["minReplicas"] == 1
             continue
+        least = scaler["spec"]["minReplicaCount"]
+        assert least == (0 if "scale-to-zero" in components(overlay) else 1)
         (trigger,) = scaler["spec"]["triggers"]
         meta = trigger["metadata"]
         assert trigger["metricType"] == "AverageValue"
-        assert scaler["spec"]["minReplicaCount"] == 1
         if trigger["type"] == "prometheus":
             series = f'credstream_queue_demand{{namespace="credstream",queue="{queue}"}}'
             assert meta["query"] == f"max({series})"
             assert meta["threshold"] == slots
-            assert meta["ignoreNullValues"] == "false"
+            assert (meta["ignoreNullValues"], meta["activationThreshold"]) == ("false", "0")
         else:
             (service,) = [s for s in of(overlay, "Service") if name_of(s) == "gateway"]
             (port,) = [p["port"] for p in service["spec"]["ports"] if p["name"] == "metrics"]
             host = f"gateway.{service['metadata']['namespace']}.svc:{port}"
             assert meta["url"] == f"http://{host}/internal/scaling/{queue}"
             assert (meta["targetValue"], meta["valueLocation"]) == (slots, "demand")
+            assert meta["activationTargetValue"] == "0"
+
+
+@in_production
+def test_workers_come_at_once_and_go_slowly(overlay: str) -> None:
+    """Nor does a demand that is not known take pods away (E3)."""
+    for scaler in of(overlay, "ScaledObject", "HorizontalPodAutoscaler"):
+        if name_of(scaler) == "gateway":
+            continue
+        spec = scaler["spec"]
+        if scaler["kind"] == "ScaledObject":
+            assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+            assert (spec["pollingInterval"], spec["cooldownPeriod"]) == (15, 300)
+            spec = spec["advanced"]["horizontalPodAutoscalerConfig"]
+        up, down = spec["behavior"]["scaleUp"], spec["behavior"]["scaleDown"]
+        assert (up["stabilizationWindowSeconds"], up["selectPolicy"]) == (0, "Max")
+        assert down["stabilizationWindowSeconds"] == 300
+        assert down["policies"] == [{"type": "Percent", "value": 25, "periodSeconds": 60}]
+
+
+@in_production
+def test_workers_go_to_zero_only_where_a_scheduler_is(overlay: str) -> None:
+    zero = [s for s in of(overlay, "ScaledObject") if s["spec"]["minReplicaCount"] == 0]
+    assert bool(zero) == ("scale-to-zero" in components(overlay))
+    if zero:
+        assert named(overlay, "Deployment", "scheduler")["spec"]["replicas"] >= 2
+    assert "gateway" not in {name_of(scaler) for scaler in zero}
+
+
+def test_scaling_to_zero_without_a_scheduler_is_refused(tmp_path: Path) -> None:
+    """kubectl renders it with one, and not without."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    shutil.copytree(DEPLOY / "k8s", tmp_path / "k8s")
+    shutil.copytree(DEPLOY / "grafana", tmp_path / "grafana")
+    words = ["kubectl", "kustomize", str(tmp_path / "k8s" / "overlays" / "sentinel")]
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+    base = tmp_path / "k8s" / "base" / "kustomization.yaml"
+    base.write_text(base.read_text().replace("  - scheduler\n", ""))
+    refused = subprocess.run(words, capture_output=True, check=False, text=True)
+    assert refused.returncode != 0
+    assert "scheduler" in refused.stderr
 
 
 def test_lag_is_never_asked_for() -> None:

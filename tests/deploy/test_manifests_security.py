@@ -2,12 +2,14 @@
 
 import base64
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from manifests import (
     OVERLAYS,
     PRODUCTION,
     Thing,
+    components,
     container,
     environment,
     name_of,
@@ -58,6 +60,36 @@ def unrestricted(workload: Thing) -> list[str]:
     return [what for what, met in wanted.items() if not met]
 
 
+@everywhere
+def test_each_role_has_an_account_of_its_own_and_no_token(overlay: str) -> None:
+    for one in ours(overlay):
+        (role,) = container(one)["args"]
+        assert pod(one)["serviceAccountName"] == role
+    accounts = {name_of(account): account for account in of(overlay, "ServiceAccount")}
+    assert accounts.keys() == {"gateway", "scheduler", "worker"}
+    assert not any(account["automountServiceAccountToken"] for account in accounts.values())
+
+
+@everywhere
+def test_the_gateway_and_the_scheduler_stay_before_the_workers(overlay: str) -> None:
+    value = {name_of(one): one["value"] for one in of(overlay, "PriorityClass")}
+    given = {name_of(one): pod(one).get("priorityClassName") for one in ours(overlay)}
+    assert set(given.values()) == ({*value} if "priority" in components(overlay) else {None})
+    if value:
+        core = {given.pop("gateway"), given.pop("scheduler")}
+        assert min(value[name] for name in core) > max(value[name] for name in given.values())
+
+
+@everywhere
+def test_the_limit_of_memory_is_above_the_request_within_reason(overlay: str) -> None:
+    for one in ours(overlay):
+        asked = container(one)["resources"]
+        request, limit = (
+            int(asked[kind]["memory"].removesuffix("Mi")) for kind in ("requests", "limits")
+        )
+        assert 1.5 <= limit / request <= 2, name_of(one)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_secrets_are_files_and_no_variables(overlay: str) -> None:
     for one in workloads(overlay):
@@ -100,3 +132,23 @@ def test_nothing_is_open_that_is_not_listed(overlay: str) -> None:
     private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"}
     assert private <= set(rule["to"][0]["ipBlock"]["except"])
     assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+
+
+@in_production
+def test_a_policy_lets_spans_out_where_spans_are_sent(overlay: str) -> None:
+    """To the namespace and a port of the collector that the settings name."""
+    policies = {name_of(policy): policy["spec"] for policy in of(overlay, "NetworkPolicy")}
+    for one in ours(overlay):
+        endpoint = environment(overlay, one).get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        assert (endpoint is not None) == ("tracing" in components(overlay))
+        if endpoint is None:
+            assert "tracing" not in policies
+            continue
+        where = urlsplit(endpoint)
+        assert one in some_pod(overlay, policies["tracing"]["podSelector"])
+        (rule,) = policies["tracing"]["egress"]
+        (to,) = rule["to"]
+        space = to["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        assert str(where.hostname).split(".")[1] == space
+        assert {port["port"] for port in rule["ports"]} == {4317, 4318}
+        assert where.port in (4317, 4318)

@@ -30,6 +30,8 @@ GIVE_BACK_S = 10
 """What a worker gets, on top of its drain, to give back jobs and close."""
 CLICK = {"LOG_LEVEL"}
 """Options of the command line that have a variable but are no settings field."""
+OTEL = {"OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
+"""Read by the SDK of OpenTelemetry."""
 
 everywhere = pytest.mark.parametrize("overlay", OVERLAYS)
 in_production = pytest.mark.parametrize("overlay", PRODUCTION)
@@ -44,6 +46,8 @@ def test_the_grace_period_covers_the_way_down(overlay: str) -> None:
         if name_of(one) == "gateway":
             assert before >= 5
             needed = before + GatewaySettings(**lower(env)).shutdown_timeout_s + GIVE_BACK_S
+        elif name_of(one) == "scheduler":
+            needed = GIVE_BACK_S
         else:
             assert before == 0
             needed = BLOCK_MS / 1000 + WorkerSettings(**lower(env)).drain_timeout_s + GIVE_BACK_S
@@ -84,13 +88,14 @@ def test_a_rollout_never_takes_a_pod_away_first(overlay: str) -> None:
             "topology.kubernetes.io/zone",
             "kubernetes.io/hostname",
         }
+        assert all(c["matchLabelKeys"] == ["pod-template-hash"] for c in constraints)
 
 
 @everywhere
 def test_every_variable_is_a_setting_and_its_value_is_taken(
     overlay: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = CLICK | {name for kind in settings_classes() for name in variables(kind)}
+    known = CLICK | OTEL | {name for kind in settings_classes() for name in variables(kind)}
     for name in known:
         monkeypatch.delenv(name, raising=False)
     for one in ours(overlay):

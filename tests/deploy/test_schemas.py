@@ -12,16 +12,17 @@ import kubernetes_validate
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from manifests import DEPLOY, OVERLAYS, RENDERED, Thing, name_of, of, things
+from manifests import DEPLOY, OVERLAYS, RENDERED, Thing, components, name_of, of, things
 
-OVERLAY_DIR = DEPLOY / "k8s" / "overlays"
 OLDEST, NEWEST = "1.30", "1.37"
 """The versions we say we support (docs/deployment.md)."""
 CUSTOM: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "crds.yaml").read_text())
 
 TRIGGERS = {
-    "prometheus": {"serverAddress", "query", "threshold", "ignoreNullValues"},
-    "metrics-api": {"url", "valueLocation", "targetValue", "format"},
+    "prometheus": {
+        *("serverAddress", "query", "threshold", "activationThreshold", "ignoreNullValues"),
+    },
+    "metrics-api": {"url", "valueLocation", "targetValue", "activationTargetValue", "format"},
     "cpu": {"value"},
 }
 """The metadata that KEDA requires or knows, of those we use."""
@@ -112,12 +113,7 @@ def test_the_operators_take_it(overlay: str) -> None:
 
 
 def test_every_component_is_in_some_overlay() -> None:
-    used = {
-        line.strip().removeprefix("- ../../components/")
-        for overlay in OVERLAYS
-        for line in (OVERLAY_DIR / overlay / "kustomization.yaml").read_text().splitlines()
-        if "components/" in line
-    }
+    used = {name for overlay in OVERLAYS for name in components(overlay)}
     assert used == {folder.name for folder in (DEPLOY / "k8s" / "components").iterdir()}
     kinds = {thing["kind"] for overlay in OVERLAYS for thing in things(overlay)}
     assert set(CUSTOM) <= kinds

@@ -1,12 +1,16 @@
 """Principals for the tests of who may do what."""
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
-from gateway.principal import GRANTED, ROLES
+from gateway.app import create_app
+from gateway.principal import GRANTED, PRINCIPAL, ROLES, Principal, Scope
+from gateway.server import listening
+from gateway.settings import GatewaySettings
 from streams import Redis, access
 
 OWN, OTHER = "org-own", "org-other"
@@ -64,3 +68,27 @@ async def callers(
     finally:
         for session in found.calls.values():
             await session.close()
+
+
+@asynccontextmanager
+async def tenants(
+    redis: Redis, *organizations: str | None
+) -> AsyncIterator[tuple[ClientSession, ...]]:
+    """A gateway that believes who one says to be, and a client of each organization (None: of the
+    platform) that may do everything."""
+
+    @web.middleware
+    async def believed(request: web.Request, handler: Any) -> web.StreamResponse:
+        organization_id = request.headers["X-Who"] or None
+        request[PRINCIPAL] = Principal("someone", frozenset(Scope), organization_id, "key-1")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0))
+    app.middlewares.append(believed)
+    async with listening(app) as (_, port), AsyncExitStack() as stack:
+        clients = [
+            ClientSession(f"http://localhost:{port}", headers={"X-Who": name or ""})
+            for name in organizations
+        ]
+        yield tuple([await stack.enter_async_context(client) for client in clients])

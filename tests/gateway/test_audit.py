@@ -99,6 +99,25 @@ async def test_every_verb_leaves_one_record(who: Callers, queue: Queue, hands: H
         assert newest["organizationId"] == (None if http is platform else OWN)
 
 
+async def test_what_the_platform_does_to_a_tenants_job_is_in_the_tenants_record(
+    who: Callers, queue: Queue, hands: Hands
+) -> None:
+    await dead(queue, hands, "d1", "d2", "d3")
+    await submit(queue, "other", OTHER, delay=9_999_999)
+    platform, own, other = who["operator", None], who["admin", OWN], who["admin", OTHER]
+    jobs = {"filter": {"organizationId": OWN, "status": "failed"}}
+    for path, body, action, whose in [
+        (f"{JOB}/d1/retry", None, "job.retry", OWN),
+        ("/queue/vc-issuance/jobs/retry", jobs, "jobs.retry", OWN),
+        (f"{JOB}/other/promote", None, "job.promote", OTHER),
+    ]:
+        assert (await ask(platform, "POST", path, body))[0] == 200
+        newest = (await records(who["admin", None]))[0]
+        assert (newest["action"], newest["organizationId"]) == (action, whose)
+    assert [one["action"] for one in await records(own)] == ["jobs.retry", "job.retry"]
+    assert [one["target"] for one in await records(other)] == ["vc-issuance/other"]
+
+
 async def test_what_changes_nothing_leaves_no_record(
     who: Callers, queue: Queue, hands: Hands
 ) -> None:

@@ -1,21 +1,17 @@
 """Batches: submitted under one name, once; progress, results, and whose they are."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
 from gateway import batches
-from gateway.app import create_app
-from gateway.principal import PRINCIPAL, Principal, Scope
-from gateway.server import listening
 from gateway.settings import GatewaySettings
 from streams import Queue, Redis
 from streams.batches import BatchRecord, OtherBatch, batch_stored, find_batch, open_batch
 from streams.errors import Refused, Unavailable
 from streams.scripts import RECORDS
+from tests.gateway.callers import tenants
 from tests.gateway.samples import ISSUANCE
 
 BATCHES = "/queue/vc-issuance/batches"
@@ -265,31 +261,11 @@ async def test_pages_of_results_are_bounded(http: ClientSession, query: str) -> 
     assert (status, problem["code"]) == (400, "invalid_query")
 
 
-@asynccontextmanager
-async def tenants(redis: Redis, *organizations: str) -> AsyncIterator[list[ClientSession]]:
-    @web.middleware
-    async def who(request: web.Request, handler: Any) -> web.StreamResponse:
-        organization = request.headers["X-Who"] or None
-        request[PRINCIPAL] = Principal("test", frozenset(Scope), organization)
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    app = create_app(redis, SETTINGS)
-    app.middlewares.append(who)
-    async with listening(app) as (_, port), AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                ClientSession(f"http://localhost:{port}", headers={"X-Who": name})
-            )
-            for name in organizations
-        ]
-
-
 async def test_a_batch_is_its_tenants(redis: Redis) -> None:
     mine, yours = ({"jobs": [job()], "batchId": "x"} for _ in range(2))
     mine["jobs"][0]["data"] = ISSUANCE | {"organizationId": "org-a"}
     yours["jobs"][0]["data"] = ISSUANCE | {"organizationId": "org-b"}
-    async with tenants(redis, "org-a", "org-b", "") as (a, b, platform):
+    async with tenants(redis, "org-a", "org-b", None) as (a, b, platform):
         status, batch = await post(a, mine)
         assert (status, batch["organizationId"]) == (202, "org-a")
         status, other = await post(b, yours)

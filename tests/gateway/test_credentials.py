@@ -5,14 +5,13 @@ import base64
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.typedefs import Handler
+from aiohttp import ClientSession
+from cutting import CutOff
 from processes import until
 from yarl import URL
 
@@ -23,19 +22,16 @@ from consumers.status_lists import StatusLists
 from credentials import bitstring
 from credentials.keyring import Keyring
 from gateway import credentials as routes
-from gateway.app import create_app
-from gateway.principal import PRINCIPAL, Principal, Scope
-from gateway.server import listening
-from gateway.settings import GatewaySettings
+from gateway.principal import Scope
 from schemas.job import State
 from schemas.queues.status_lists import SPEC
 from schemas.status import PURPOSES
 from streams import Queue, Redis, errors, keys, status
+from tests.gateway.callers import tenants
 
 ORG, OTHER = "org-a", "org-b"
 ID = "urn:uuid:6f0f4f63-2c39-5d2b-9c0e-6c1f1d0a7c55"
 VERBS = ("revoke", "unrevoke", "suspend", "unsuspend")
-As = Callable[..., AbstractAsyncContextManager[ClientSession]]
 Issue = Callable[..., Any]
 
 
@@ -58,30 +54,6 @@ def issue(lists: StatusLists, issuer: str) -> Issue:
         return await lists.assign(credential_id, issuer, ORG, purposes, (credential_id,))
 
     return issued
-
-
-@pytest.fixture
-def acting_as(redis: Redis) -> As:
-    """`async with acting_as("org-a") as http`: a gateway that takes everyone for this tenant."""
-
-    @asynccontextmanager
-    async def serving(organization_id: str | None) -> AsyncIterator[ClientSession]:
-        who = Principal("someone", frozenset(Scope), organization_id, "key-1")
-
-        @web.middleware
-        async def known(request: web.Request, handler: Handler) -> web.StreamResponse:
-            request[PRINCIPAL] = who
-            return await handler(request)
-
-        app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0))
-        app.middlewares.append(known)
-        async with (
-            listening(app) as (_, port),
-            ClientSession(f"http://localhost:{port}") as http,
-        ):
-            yield http
-
-    return serving
 
 
 @pytest.fixture
@@ -266,11 +238,9 @@ async def test_an_unknown_credential_is_not_found(
 
 
 @pytest.mark.parametrize("verb", ["status", *VERBS])
-async def test_anothers_credential_does_not_exist(
-    redis: Redis, acting_as: As, issue: Issue, verb: str
-) -> None:
+async def test_anothers_credential_does_not_exist(redis: Redis, issue: Issue, verb: str) -> None:
     await issue()
-    async with acting_as(OTHER) as stranger:
+    async with tenants(redis, OTHER) as (stranger,):
         code, foreign = await ask(stranger, verb)
         _, missing = await ask(stranger, verb, "urn:uuid:unknown")
     assert code == 404
@@ -284,10 +254,10 @@ async def test_anothers_credential_does_not_exist(
 
 
 async def test_a_tenant_acts_on_its_own_and_the_deed_is_recorded(
-    raw: Any, acting_as: As, issue: Issue
+    raw: Any, redis: Redis, issue: Issue
 ) -> None:
     await issue()
-    async with acting_as(ORG) as tenant:
+    async with tenants(redis, ORG) as (tenant,):
         for verb, reason in (("suspend", "under review"), ("unsuspend", None), ("revoke", "fraud")):
             code, _ = await ask(
                 tenant, verb, json={"reason": reason}, headers={"X-Request-Id": f"r-{verb}"}
@@ -391,24 +361,6 @@ async def test_many_revocations_at_once_are_all_in_the_list(
     assert revoked == [True] * 30 + [False] * 10
 
 
-class Cut(Redis):
-    """Loses its line at one call: before the call is made, or before its reply has come."""
-
-    def __init__(self, redis: Redis, at: int = 0, *, after: bool = False) -> None:
-        super().__init__(redis.settings)
-        self.left = at
-        self.after = after
-
-    async def run(self, key: str, *commands: Any) -> list[Any]:
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise errors.Unavailable("cut off before")
-        replies = await super().run(key, *commands)
-        if self.left == 0:
-            raise errors.Unavailable("cut off after")
-        return replies
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_cut_off_at_any_call_what_was_flipped_is_published(
     redis: Redis, lists: StatusLists, monkeypatch: pytest.MonkeyPatch, after: bool
@@ -427,16 +379,14 @@ async def test_cut_off_at_any_call_what_was_flipped_is_published(
         await routes.change(Queue(SPEC, line), record, wanted, ORG, b"")
         return record
 
-    whole = Cut(redis)
+    whole = CutOff(redis)
     await revoke("urn:cut:0", whole)
-    calls = -whole.left
-    await whole.close()
+    calls = whole.calls
     assert calls >= 4
     for at in range(1, calls + 1):
-        line = Cut(redis, at, after=after)
+        line = CutOff(redis, at - 1, after=after, once=True)
         with pytest.raises(errors.Unavailable):
             await revoke(f"urn:cut:{at}", line)
-        await line.close()
     flipped = []
     working = Worker(processor.PROCESSOR, redis=redis)
     working.state = lists

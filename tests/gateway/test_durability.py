@@ -50,6 +50,17 @@ async def test_a_gateway_does_not_start_on_a_redis_that_loses_jobs() -> None:
         await redis.close()
 
 
+async def test_the_log_says_why_it_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    """Here REDIS_URL names a cluster, and there is none. Callers are not told."""
+    with valkey(tcp=True) as server:
+        redis = streams.connect(server.url.replace("redis://", "redis+cluster://"))
+        async with serving(redis) as http, http.get("/readyz") as response:
+            assert response.status == 503
+            assert "luster" not in await response.text()
+        await redis.close()
+    assert "Cluster mode is not enabled on this node" in caplog.text
+
+
 async def test_too_few_copies_are_a_503_that_says_what_to_do(own_server: Server) -> None:
     redis = streams.connect(
         RedisSettings(

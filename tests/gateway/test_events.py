@@ -10,16 +10,16 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import ClientResponse, ClientSession, web
+from aiohttp import ClientResponse, ClientSession
 
 from gateway.app import create_app
-from gateway.principal import PRINCIPAL, Principal, Scope
 from gateway.server import listening
 from gateway.settings import GatewaySettings
 from gateway.waiting import READER
 from schemas.job import JobOptions
 from streams import NewJob, Queue, Redis
 from streams.live import Position
+from tests.gateway.callers import tenants
 from tests.gateway.samples import ISSUANCE, Serve
 
 EVENTS = "cs:{vc-issuance}:events"
@@ -382,34 +382,12 @@ async def test_streams_go_on_when_redis_drops_the_connection(
     assert heard == sent
 
 
-@asynccontextmanager
-async def gateway_of(redis: Redis, *organizations: str) -> AsyncIterator[list[ClientSession]]:
-    """A gateway and one client per organization ('' is the platform)."""
-
-    @web.middleware
-    async def who(request: web.Request, handler: Any) -> web.StreamResponse:
-        organization = request.headers["X-Who"] or None
-        request[PRINCIPAL] = Principal("test", frozenset(Scope), organization)
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    app = create_app(redis, SETTINGS)
-    app.middlewares.append(who)
-    async with listening(app) as (_, port), AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                ClientSession(f"http://localhost:{port}", headers={"X-Who": name})
-            )
-            for name in organizations
-        ]
-
-
 @pytest.mark.parametrize("path", ["/events", "/events?queue=vc-issuance"])
 async def test_a_tenant_hears_of_its_own_jobs_only(
     redis: Redis, queue: Queue, hands: Any, path: str
 ) -> None:
     async with (
-        gateway_of(redis, "org-a", "org-b", "") as (a, b, platform),
+        tenants(redis, "org-a", "org-b", None) as (a, b, platform),
         listen(a, path) as ear_a,
         listen(b, path) as ear_b,
         listen(platform, path) as all_,
@@ -451,7 +429,7 @@ async def test_an_id_that_changes_hands_is_told_to_its_new_owner(
     path = "/events?queue=vc-issuance"
     mine, yours = (ISSUANCE | {"organizationId": name} for name in ("org-a", "org-b"))
     async with (
-        gateway_of(redis, "org-a", "org-b") as (a, b),
+        tenants(redis, "org-a", "org-b") as (a, b),
         listen(a, path) as ear_a,
         listen(b, path) as ear_b,
     ):
@@ -469,7 +447,7 @@ async def test_an_id_that_changes_hands_is_told_to_its_new_owner(
 
 async def test_a_foreign_job_has_no_events(redis: Redis, queue: Queue) -> None:
     await queue.add("issue", ISSUANCE | {"organizationId": "org-a"}, job_id="a")
-    async with gateway_of(redis, "org-a", "org-b") as (a, b):
+    async with tenants(redis, "org-a", "org-b") as (a, b):
         async with listen(a, JOB + "/events") as ear:
             (state,) = await ear.events(1)
         for headers in ({}, {"Last-Event-ID": state["id"]}):

@@ -9,19 +9,17 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from minting import Issuer, Key, compact
 
 from consumers import Worker
 from consumers.processor import Processor, Resources
 from consumers.processors import did_operations, vc_issuance, vc_verification
 from gateway import vc_api
-from gateway.app import create_app
-from gateway.principal import PRINCIPAL, Principal, Scope
-from gateway.server import listening
 from gateway.settings import GatewaySettings
 from schemas import State
 from streams import Queue, Redis
+from tests.gateway.callers import tenants
 from tests.gateway.samples import Serve
 
 V1, V2 = "https://www.w3.org/2018/credentials/v1", "https://www.w3.org/ns/credentials/v2"
@@ -419,26 +417,6 @@ async def test_nobody_at_work_is_told_in_time(
     assert (status, answer["code"]) == (504, "not_in_time")
     counts = await Queue("vc-verification", redis).counts()
     assert (counts.waiting, counts.failed) == (0, 1), "what nobody waits for is not done"
-
-
-@asynccontextmanager
-async def tenants(redis: Redis, *organizations: str) -> AsyncIterator[list[ClientSession]]:
-    @web.middleware
-    async def who(request: web.Request, handler: Any) -> web.StreamResponse:
-        organization = request.headers["X-Who"] or None
-        request[PRINCIPAL] = Principal("test", frozenset(Scope), organization)
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    app = create_app(redis, SETTINGS)
-    app.middlewares.append(who)
-    async with listening(app) as (_, port), AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(
-                ClientSession(f"http://localhost:{port}", headers={"X-Who": name})
-            )
-            for name in organizations
-        ]
 
 
 async def test_a_tenant_issues_as_itself(http: ClientSession, issuer: str, redis: Redis) -> None:

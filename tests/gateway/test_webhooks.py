@@ -2,34 +2,30 @@
 
 import base64
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.typedefs import Handler
+from aiohttp import ClientSession
 from by_hand import Hand, clock_ms, clock_passes
 
 import gateway.replay
 from credentials.webhook_secrets import parse
-from gateway.app import create_app
-from gateway.principal import PRINCIPAL, Principal, Scope
-from gateway.server import listening
-from gateway.settings import GatewaySettings
-from schemas.job import State
+from schemas.job import JobOptions, State
+from schemas.schedules import OPTIONS
 from schemas.spec import catalog
 from streams import Queue, Redis, schedules
 from streams import destinations as store
 from streams.destinations import Destination, Ended, Rules
+from streams.job import NewJob
+from tests.gateway.callers import tenants
 
 ORG, OTHER = "org-a", "org-b {x}"
 HERE = Destination(ORG, "https://a.example")
 THERE = Destination(ORG, "https://b.example:8443")
 FOREIGN = Destination(OTHER, "https://a.example")
 AT = "/webhooks/destinations"
-As = Callable[..., AbstractAsyncContextManager[ClientSession]]
 
 
 @pytest.fixture(autouse=True)
@@ -39,38 +35,14 @@ def ring(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def acting_as(redis: Redis) -> As:
-    """`async with acting_as("org-a") as http`: a gateway that takes everyone for this tenant."""
-
-    @asynccontextmanager
-    async def serving(organization_id: str | None) -> AsyncIterator[ClientSession]:
-        who = Principal("someone", frozenset(Scope), organization_id, "key-1")
-
-        @web.middleware
-        async def known(request: web.Request, handler: Handler) -> web.StreamResponse:
-            request[PRINCIPAL] = who
-            return await handler(request)
-
-        app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0))
-        app.middlewares.append(known)
-        async with (
-            listening(app) as (_, port),
-            ClientSession(f"http://localhost:{port}") as http,
-        ):
-            yield http
-
-    return serving
-
-
-@pytest.fixture
-async def tenant(acting_as: As) -> AsyncIterator[ClientSession]:
-    async with acting_as(ORG) as http:
+async def tenant(redis: Redis) -> AsyncIterator[ClientSession]:
+    async with tenants(redis, ORG) as (http,):
         yield http
 
 
 @pytest.fixture
-async def platform(acting_as: As) -> AsyncIterator[ClientSession]:
-    async with acting_as(None) as http:
+async def platform(redis: Redis) -> AsyncIterator[ClientSession]:
+    async with tenants(redis, None) as (http,):
         yield http
 
 
@@ -273,6 +245,15 @@ async def test_an_organization_chooses_how_its_webhooks_are_tried_again(
     assert await added({"backoff": 9}) == {"type": "fixed", "attempts": 3}
     await ask(tenant, at, "PUT", json={"schedule": "standard"})
     assert await added({}) == {"type": "exponential", "attempts": 3}
+
+
+async def test_a_job_with_a_backoff_of_its_own_keeps_it_among_others(redis: Redis) -> None:
+    await schedules.choose(redis, ORG, "durable", who=b"{}")
+    data, others = {"organizationId": ORG}, {"organizationId": OTHER}
+    jobs = [NewJob("a", others, JobOptions(backoff=9)), NewJob("b", data), NewJob("c", {})]
+    own, open_to, nobodys = await schedules.Schedules(redis).fill(jobs)
+    assert (own, nobodys) == (jobs[0], jobs[2])
+    assert open_to.options == OPTIONS["durable"]
 
 
 @pytest.mark.parametrize("body", [{}, {"schedule": "hourly"}, {"schedule": None}, []])
@@ -541,10 +522,10 @@ async def test_a_rotation_that_does_not_fit_changes_nothing(
 
 
 async def test_a_gateway_without_a_ring_says_so_and_the_rest_works(
-    redis: Redis, acting_as: As, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CREDSTREAM_KEKS")
-    async with acting_as(ORG) as tenant:
+    async with tenants(redis, ORG) as (tenant,):
         for path, method in (("/webhooks/secret", "GET"), ("/webhooks/secret/rotate", "POST")):
             assert await refused(tenant, path, method) == (503, "keys_unavailable")
         assert (await ask(tenant, "/webhooks/public-keys"))["keys"] == []
@@ -553,12 +534,12 @@ async def test_a_gateway_without_a_ring_says_so_and_the_rest_works(
 
 
 async def test_a_ring_that_lost_a_kek_is_told(
-    tenant: ClientSession, acting_as: As, monkeypatch: pytest.MonkeyPatch
+    tenant: ClientSession, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(tenant, "/webhooks/secret")
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     monkeypatch.setenv("CREDSTREAM_KEKS", f"k2:{kek}")
-    async with acting_as(ORG) as another:
+    async with tenants(redis, ORG) as (another,):
         assert await refused(another, "/webhooks/secret") == (503, "keys_unavailable")
 
 

@@ -309,3 +309,12 @@ async def test_many_at_once_share_the_pool(desk: Any, relay: Any, smtp_env: Any)
         assert at.mailer.backend.idle == 5
         assert len(relay.sessions) == 5
     assert len({got.message["Message-ID"] for got in relay.received}) == 10
+
+
+@pytest.mark.parametrize(("url", "warned"), [("https://a.example", 0), ("http://a.example", 1)])
+async def test_links_that_no_mail_provider_offers_are_told_at_start(
+    desk: Any, relay: Any, smtp_env: Any, caplog: pytest.LogCaptureFixture, url: str, warned: int
+) -> None:
+    smtp_env(PUBLIC_URL=url)
+    async with desk():
+        assert caplog.text.count("PUBLIC_URL is http://a.example, set it to the https") == warned

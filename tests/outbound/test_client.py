@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
+from aiohttp.abc import ResolveResult
 from receivers import (
     LOOPBACK,
     Told,
@@ -24,6 +25,7 @@ from receivers import (
 import outbound.client
 from outbound.client import Call, get, open_client
 from outbound.errors import Blocked, TooLarge, Unreachable
+from outbound.names import ADDRESSES_MAX, Bounded
 from outbound.settings import OutboundSettings
 
 URLS = json.loads((Path(__file__).parents[1] / "vectors" / "ssrf-urls.json").read_text())
@@ -230,6 +232,19 @@ async def test_a_lookup_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await fetch("http://slow.test/", open_settings(dns_timeout_s=0.01))
     ended.set()
     assert caught.value.code == "dns_error"
+
+
+async def test_a_resolver_that_hangs_is_given_up_and_many_addresses_are_cut_short() -> None:
+    class Hanging(Told):
+        async def resolve(self, *args: Any, **more: Any) -> list[ResolveResult]:
+            await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=30)
+            return await super().resolve(*args, **more)
+
+    names = {"many.test": [f"192.0.2.{n}" for n in range(100)]}
+    with pytest.raises(TimeoutError):
+        await Bounded(Hanging(names), 0.01).resolve("many.test")
+    found = await Bounded(Told(names), 5).resolve("many.test")
+    assert [one["host"] for one in found] == names["many.test"][:ADDRESSES_MAX]
 
 
 async def test_the_systems_resolver_finds_this_machine() -> None:

@@ -31,6 +31,8 @@ def _hpa(now: int, most: int) -> Series:
 
 
 WAITING = f'credstream_queue_jobs{{{Q},state="waiting"}}'
+DELAYED = f'credstream_queue_jobs{{{Q},state="delayed"}}'
+OUTBOX = f"credstream_queue_outbox{{{Q}}}"
 DEMAND = f"credstream_queue_demand{{{Q}}}"
 PAUSED = f"credstream_queue_paused{{{Q}}}"
 WORKERS = f"credstream_queue_workers{{{Q}}}"
@@ -63,7 +65,21 @@ CASES: dict[str, Case] = {
     ),
     "QueueWithoutWorkers": Case(
         {DEMAND: "5x120", WORKERS: "0x120", PAUSED: "0x120"},
-        ({DEMAND: "0x120"}, {WORKERS: "1x120"}, {PAUSED: "1x120"}),
+        (
+            # Scaled to zero: no demand, or for as long as a pod needs to start.
+            {DEMAND: "0x120"},
+            {DEMAND: "0x87 5x30"},
+            {WORKERS: "1x120"},
+            {PAUSED: "1x120"},
+        ),
+    ),
+    "QueueUnattended": Case(
+        {DELAYED: "5x120", WORKERS: "0x120", OUTBOX: "0x120"},
+        (
+            {DELAYED: "0x120"},
+            {WORKERS: "1x120"},
+            {f'credstream_build_info{{{N},pod="s",role="scheduler",version="1"}}': "1x120"},
+        ),
     ),
     "QueueFailuresHigh": Case(
         {COMPLETED: "0+90x120", FAILED: "0+10x120"},
@@ -96,8 +112,8 @@ CASES: dict[str, Case] = {
     ),
     "QueuePausedLong": Case({PAUSED: "1x120"}, ({PAUSED: "0x60 1x60"},)),
     "QueueOutboxStuck": Case(
-        {f"credstream_queue_outbox{{{Q}}}": "500x120"},
-        ({f"credstream_queue_outbox{{{Q}}}": "5x120"},),
+        {OUTBOX: "500x120"},
+        ({OUTBOX: "5x120"},),
     ),
     "WorkersFull": Case(
         {

@@ -69,6 +69,17 @@ def ours(overlay: str) -> list[Thing]:
     return of(overlay, "Deployment")
 
 
+def workers_of(overlay: str) -> list[Thing]:
+    """Of these, the workers."""
+    return [one for one in ours(overlay) if container(one)["args"] == ["worker"]]
+
+
+def components(overlay: str) -> set[str]:
+    """The components that an overlay lists."""
+    text = (DEPLOY / "k8s" / "overlays" / overlay / "kustomization.yaml").read_text()
+    return {path.rpartition("/")[2] for path in yaml.safe_load(text)["components"]}
+
+
 def environment(overlay: str, workload: Thing) -> dict[str, str]:
     """The environment of a container, as the kubelet would make it: envFrom, then env."""
     labels = workload["spec"]["template"]["metadata"]["labels"]

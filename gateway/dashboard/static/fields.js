@@ -2,7 +2,7 @@
 // once. The name of an input is a JSON pointer into the body ("/rate/max"), or a plain member.
 "use strict";
 (() => {
-  const { note, confirmed } = window.credstream;
+  const { note, confirmed, signInAgain } = window.credstream;
   const $ = (selector, from = document) => from.querySelector(selector);
   const pathOf = (name) => (name.startsWith("/") ? name.slice(1).split("/") : [name])
     .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
@@ -97,6 +97,8 @@
       });
       list.append(field);
     }
+    // A slip of the Escape key must not lose what nobody can show again.
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
     dialog.addEventListener("close", () => { list.replaceChildren(); go(next); }, { once: true });
     dialog.showModal();
     $("input", list)?.select();
@@ -109,8 +111,9 @@
   // ---- sending
   const send = async (form) => {
     clear(form);
-    const title = form.dataset.title ?? $("[type=submit]", form).textContent.trim();
-    if (form.dataset.confirm && !await confirmed(title, form.dataset.confirm, title)) return;
+    const button = $("[type=submit]", form), title = form.dataset.title ?? button.textContent.trim();
+    const danger = button.classList.contains("danger");
+    if (form.dataset.confirm && !await confirmed(title, form.dataset.confirm, form.dataset.word ?? title, danger)) return;
     let response;
     try {
       response = await fetch(form.getAttribute("action"), {
@@ -124,7 +127,7 @@
       return;
     }
     const answer = await response.json().catch(() => ({}));
-    if (response.status === 401) { location.reload(); return; }
+    if (response.status === 401) { signInAgain(form); return; }
     if (!response.ok) { show(form, answer, response.status); return; }
     const { message, location: next, secret } = answer.data ?? {};
     if (secret) { reveal(secret, next || "."); return; }

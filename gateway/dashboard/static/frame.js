@@ -18,11 +18,18 @@
   const openMenu = (open) => {
     nav.classList.toggle("open", open);
     menu.setAttribute("aria-expanded", String(open));
+    if (open) $("a", nav).focus();
   };
   menu?.addEventListener("click", () => openMenu(!nav.classList.contains("open")));
+  for (const kind of ["click", "focusin"]) {
+    document.addEventListener(kind, ({ target }) => {
+      if (nav?.classList.contains("open") && $("main").contains(target)) openMenu(false);
+    });
+  }
 
   // ---- notes: what came of an action
   const note = (text, bad = false) => {
+    for (const old of $$(".note")) if (old.firstChild.data === text) old.remove();
     const box = document.createElement("div");
     box.className = bad ? "note bad" : "note";
     box.append(text);
@@ -40,16 +47,48 @@
     if (kept) { sessionStorage.removeItem("note"); note(kept); }
   } catch { /* storage is off: the page itself shows what is new */ }
 
-  // ---- confirmation
-  const confirmed = (title, text, word) => new Promise((resolve) => {
+  // ---- confirmation: what it ends for good looks like it
+  const confirmed = (title, text, word, danger = false) => new Promise((resolve) => {
     const dialog = $("#confirm");
     $("#confirm-title").textContent = title;
     $("#confirm-text").textContent = text;
     $("#confirm-yes").textContent = word;
+    $("#confirm-yes").className = danger ? "button danger" : "button primary";
     dialog.returnValue = "no";
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
     dialog.showModal();
   });
+
+  // ---- a session that ended: whoever signs people in leads back here, and what was filled in is
+  // there again, for the same person and in this tab only. Passwords are not kept.
+  const WHO = $(".who")?.textContent;
+  const signInAgain = (form) => {
+    const fields = [...form?.elements ?? []].filter(({ name, type }) => name && !["hidden", "password", "file"].includes(type));
+    const values = fields.map((one) => [one.name, one.type === "checkbox" ? one.value : null, one.type === "checkbox" ? one.checked : one.value]);
+    try {
+      sessionStorage.setItem("note", "The session had ended. Nothing was done.");
+      if (values.length) sessionStorage.setItem("form", JSON.stringify({ at: location.pathname, who: WHO, action: form.getAttribute("action"), values }));
+    } catch { /* storage is off, or the form is larger than it */ }
+    location.reload();
+  };
+  const fillAgain = () => {
+    const kept = JSON.parse(sessionStorage.getItem("form") ?? "null");
+    if (!kept || kept.at !== location.pathname) return;
+    sessionStorage.removeItem("form");
+    const form = kept.who === WHO && $$("main form").find((one) => one.getAttribute("action") === kept.action);
+    if (!form) return;
+    const rest = [...form.elements];
+    for (const [name, box, value] of kept.values) {
+      const at = rest.findIndex((one) => one.name === name && one.type !== "hidden" && (box === null || one.value === box));
+      if (at < 0) continue;
+      const [input] = rest.splice(at, 1);
+      if (box === null) input.value = value; else input.checked = value;
+      for (let up = input.closest("details"); up; up = up.parentElement.closest("details")) if (value) up.open = true;
+    }
+    form.closest("dialog")?.showModal();
+    form.dispatchEvent(new Event("change"));
+    note("What you had filled in is here again.");
+  };
 
   // ---- forms with data-act: sent as JSON, answered with {message, location} or a problem
   const valueOf = (input) => {
@@ -74,7 +113,7 @@
     if (button?.name) body[button.name] = button.value;
     return body;
   };
-  const send = async (address, body) => {
+  const send = async (address, body, form) => {
     let response;
     try {
       response = await fetch(address, {
@@ -88,8 +127,7 @@
     }
     const answer = await response.json().catch(() => ({}));
     if (response.status === 401 && location.pathname !== "/dashboard/login") {
-      try { sessionStorage.setItem("note", "You had to be signed in again. Nothing was done."); } catch { /* as above */ }
-      location.reload(); // by way of whoever signs people in
+      signInAgain(form);
       throw new Error("Sign in again.");
     }
     if (!response.ok) {
@@ -105,14 +143,15 @@
     const address = button?.getAttribute("formaction") ?? form.getAttribute("action");
     const from = (name) => button?.dataset[name] ?? form.dataset[name];
     const title = from("title") ?? button?.textContent.trim() ?? "Sure?";
+    const word = from("word") ?? title, danger = button?.classList.contains("danger");
     if (from("dry") !== undefined) {
-      const { count, more } = await send(address, { ...body, dryRun: true });
+      const { count, more } = await send(address, { ...body, dryRun: true }, form);
       if (!count) { note("Nothing matches: there is nothing to do."); return; }
       const text = `${plural(count, "job")}${more ? " (at least)" : ""} ${count === 1 ? "matches" : "match"}. ${from("confirm") ?? ""}`;
-      if (!await confirmed(title, text, `${title} ${plural(count, "job")}`)) return;
+      if (!await confirmed(title, text, `${word} ${plural(count, "job")}`, danger)) return;
       body.dryRun = false;
-    } else if (from("confirm") && !await confirmed(title, from("confirm"), title)) return;
-    const { message, location: next } = await send(address, body);
+    } else if (from("confirm") && !await confirmed(title, from("confirm"), word, danger)) return;
+    const { message, location: next } = await send(address, body, form);
     if (next) {
       try { if (message) sessionStorage.setItem("note", message); } catch { /* as above */ }
       const here = location.pathname + location.search;
@@ -131,7 +170,11 @@
     form.dataset.busy = "1";
     buttons.forEach((one) => { one.setAttribute("aria-busy", "true"); });
     // Busy to the end of the page when it is left: what is live on it must not go elsewhere meanwhile.
-    try { if (await act(form, event.submitter)) return; } catch (error) { note(error.message, true); }
+    const said = $("[data-said]");
+    if (said) said.hidden = true;
+    try { if (await act(form, event.submitter)) return; } catch (error) {
+      if (said) { said.textContent = error.message; said.hidden = false; $("input:not([type=hidden])", form)?.select(); } else note(error.message, true);
+    }
     delete form.dataset.busy;
     buttons.forEach((one) => { one.removeAttribute("aria-busy"); });
   });
@@ -143,7 +186,7 @@
       const count = boxes().filter((box) => box.checked).length;
       const every = $("[data-every]", form);
       for (const bar of $$("[data-while-selected]", form)) bar.hidden = !count && !every?.checked;
-      for (const text of $$("[data-count]", form)) text.textContent = every?.checked ? "All that match" : `${count} selected`;
+      for (const text of $$("[data-count]", form)) text.textContent = every?.checked ? "All selected" : `${count} selected`;
       if (all) { all.checked = count > 0 && count === boxes().length; all.indeterminate = count > 0 && !all.checked; }
     };
     form.addEventListener("change", (event) => {
@@ -161,6 +204,12 @@
 
   for (const select of $$("select[data-submits]")) {
     select.addEventListener("change", () => select.form.requestSubmit());
+  }
+
+  // ---- the tab of this page is in sight, however narrow the screen
+  for (const tab of $$(".tabs [aria-current]")) {
+    const row = tab.parentElement;
+    row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
   }
 
   // ---- keyboard: / searches, g and a letter goes somewhere, Escape closes the menu
@@ -181,5 +230,6 @@
       setTimeout(() => { waiting = false; }, 1200);
     }
   });
-  window.credstream = Object.freeze({ send, note, confirmed, isDark });
+  try { fillAgain(); } catch { /* storage is off */ }
+  window.credstream = Object.freeze({ send, note, confirmed, signInAgain, isDark });
 })();

@@ -44,6 +44,7 @@
     }
     card.querySelector("[data-fact=workers]").textContent = one.workers;
     if (!card.classList.contains("card")) return;
+    card.querySelector("[data-noun]").textContent = one.workers === 1 ? "worker" : "workers";
     card.querySelector("[data-fact=oldest]").textContent = duration(one.oldestWaitingMs);
     card.querySelector("[data-badge=paused]").hidden = !one.paused;
     card.querySelector("[data-badge=unattended]").hidden = !one.unattended;
@@ -58,7 +59,22 @@
     }
   };
   const say = (text, tone) => { badge.textContent = text; badge.className = `badge ${tone}`; };
+  const filter = document.querySelector("[data-filter]"), said = document.querySelector("[data-filtered]");
+  const sift = () => {
+    const sought = filter.value.trim().toLowerCase();
+    let found = 0;
+    for (const [name, card] of cards) {
+      card.hidden = !name.includes(sought);
+      found += !card.hidden;
+    }
+    for (const table of document.querySelectorAll("section:has(tr[data-queue])")) table.hidden = !table.querySelector("tr[data-queue]:not([hidden])");
+    said.hidden = !sought;
+    said.textContent = `${found} of ${cards.size} queues shown`;
+  };
+  filter?.addEventListener("input", sift);
+  if (filter?.value) sift(); // a browser that goes back fills it in again
   const source = new EventSource("/dashboard/live");
+  source.addEventListener("lost", () => say("storage is down", "bad"));
   source.addEventListener("counts", (event) => {
     say("live", "ok");
     JSON.parse(event.data).queues.forEach(show);
