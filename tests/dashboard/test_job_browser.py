@@ -1,6 +1,7 @@
 """What the page of a job does beside the plain actions: verify a credential, replay a callback."""
 
 import base64
+import re
 
 import orjson
 from by_hand import Hand
@@ -109,3 +110,15 @@ async def test_a_callback_is_replayed_from_the_job_it_tells_of(
     await rows.nth(1).get_by_role("link").click()
     await expect(page.locator("h1")).to_have_text("cb-reports-one-2")
     assert watched.faults == []
+
+
+async def test_a_large_document_that_does_not_come_says_so(
+    browser: Browser, address: str, redis: Redis
+) -> None:
+    await Queue("reports", redis).register()
+    await Queue("reports", redis).add("report", {"big": "x" * 20_000}, job_id="big")
+    page = await browser.new_page()
+    await page.route("**/part/data", lambda route: route.abort())
+    await page.goto(f"{address}/dashboard/queue/reports/job/big")
+    await expect(page.locator("[data-json]")).to_have_text(re.compile("could not be loaded"))
+    await page.close()

@@ -61,6 +61,26 @@ def unrestricted(workload: Thing) -> list[str]:
 
 
 @everywhere
+def test_each_role_has_an_account_of_its_own_and_no_token(overlay: str) -> None:
+    for one in ours(overlay):
+        (role,) = container(one)["args"]
+        assert pod(one)["serviceAccountName"] == role
+    accounts = {name_of(account): account for account in of(overlay, "ServiceAccount")}
+    assert accounts.keys() == {"gateway", "scheduler", "worker"}
+    assert not any(account["automountServiceAccountToken"] for account in accounts.values())
+
+
+@everywhere
+def test_the_gateway_and_the_scheduler_stay_before_the_workers(overlay: str) -> None:
+    value = {name_of(one): one["value"] for one in of(overlay, "PriorityClass")}
+    given = {name_of(one): pod(one).get("priorityClassName") for one in ours(overlay)}
+    assert set(given.values()) == ({*value} if "priority" in components(overlay) else {None})
+    if value:
+        core = {given.pop("gateway"), given.pop("scheduler")}
+        assert min(value[name] for name in core) > max(value[name] for name in given.values())
+
+
+@everywhere
 def test_the_limit_of_memory_is_above_the_request_within_reason(overlay: str) -> None:
     for one in ours(overlay):
         asked = container(one)["resources"]

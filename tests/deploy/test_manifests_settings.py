@@ -88,6 +88,7 @@ def test_a_rollout_never_takes_a_pod_away_first(overlay: str) -> None:
             "topology.kubernetes.io/zone",
             "kubernetes.io/hostname",
         }
+        assert all(c["matchLabelKeys"] == ["pod-template-hash"] for c in constraints)
 
 
 @everywhere

@@ -58,11 +58,14 @@
   };
   for (const box of document.querySelectorAll("[data-json]")) {
     fetch(box.dataset.json, { headers: { Accept: "application/json" } }).then(async (response) => {
-      if (!response.ok) return;
+      if (!response.ok) throw new Error(response.statusText);
       const root = element("ul");
       root.append(node(null, (await response.json()).data, true));
       box.replaceChildren(root);
-    }).catch(() => { /* the text stays */ });
+    }).catch(() => {
+      // What is in the page stays; what is too large for it is not on its way any more.
+      if (box.dataset.large !== undefined) box.firstElementChild.textContent = "The document could not be loaded. Open the page again to try once more.";
+    });
   }
 
   const facts = document.querySelector("[data-job]");
