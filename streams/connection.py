@@ -1,6 +1,7 @@
 """Redis as the engine sees it: a link for a key, whatever the topology. Typed once, here."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ class Redis:
             await link.close()
         self._links.clear()
         self._extra.clear()
-        await self._slots.forget()
+        await self._slots.close()
         if self._sentinel:
             for client in self._sentinel.sentinels:
                 await client.aclose()
@@ -146,7 +147,7 @@ class Redis:
     async def _redirect(self, error: AskError, command: Command) -> Any:
         node_key = f"{error.host}:{error.port}"
         if isinstance(error, MovedError):
-            await self._slots.forget()
+            await self.unreachable()
         if node_key not in self._links:
             kwargs = self._kwargs(cluster=True) | {"host": error.host, "port": error.port}
             self._links[node_key] = Link(_maker(self._class(), kwargs), 5.0, self.tally)
@@ -166,9 +167,10 @@ class Redis:
         return await self._slots.node(key)
 
     async def unreachable(self) -> None:
-        """A link failed: in a cluster, someone else may serve its slots by now."""
+        """A link failed, or a key is elsewhere: in a cluster, ask who serves its slots by now."""
         if self.address.kind == "cluster":
-            await self._slots.forget()
+            with suppress(Unavailable):
+                await self._slots.renew(await self._slots.known())
 
     def _connector(self, node: ClusterNode | None) -> Connect:
         if node is not None:

@@ -55,6 +55,15 @@ def test_more_refusals(did: str) -> None:
     assert caught.value.code == "invalidDid"
 
 
+def test_a_domain_is_as_long_as_dns_allows() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["a" * 61])
+    assert (len(longest), did_web.is_domain(longest), did_web.is_domain(f"{longest}a")) == (
+        253,
+        True,
+        False,
+    )
+
+
 @given(st.one_of(st.text(), st.text().map("did:web:".__add__), st.from_regex(r"did:web:[!-~]+")))
 def test_a_url_never_names_another_place(did: str) -> None:
     """The host is the first part, letter by letter, and no part of the path climbs or joins."""
