@@ -5,9 +5,9 @@
 Processes: a Valkey, a worker, two gateways, a load, a prober. The load opens all its connections,
 then sends one submission on each (`POST /queue/vc-issuance/jobs`) before it reads an answer, all
 to one of the gateways. The prober asks both gateways `GET /livez` (nothing but the event loop) and
-`GET /queue/stats` (and Redis) every 10 ms, idle and during the bursts. The gateways and the prober
-have one processor, all the others another one, as pods have. The gateway without load shows what a
-burst costs anybody on this machine, whatever gateways do: the same processors, the same Redis.
+`GET /queue/stats` (and Redis) every 10 ms, before and during each burst. The gateways and the
+prober have one processor, all the others another one, as pods have. The gateway without load shows
+what a burst costs anybody on this machine, whatever gateways do: the same processors and Redis.
 """
 
 import asyncio
@@ -28,7 +28,9 @@ from credstream.process import Command, end, spawn
 
 PORTS = {"loaded": 38_917, "other": 38_919}
 PATHS = ("/livez", "/queue/stats")
-IDLE_S = 8.0
+IDLE_S = 1.0
+"""Before each burst: as many samples of both, and what the machine does meanwhile hits both."""
+SETTLE_S = 0.5
 GRACE_S = 30
 GATEWAYS, OTHERS = 0, 1
 """Processors."""
@@ -120,11 +122,12 @@ async def _bursts(
         await asyncio.sleep(POLL_S)
     prober = await _client("probe", *(url(gateway, path) for gateway in PORTS for path in PATHS))
     clock = asyncio.get_running_loop().time
-    await asyncio.sleep(1)
-    idle: list[Window] = [(clock(), clock() + IDLE_S)]
-    await asyncio.sleep(IDLE_S)
+    idle: list[Window] = []
     answers, signing = [], []
     for _ in range(bursts):
+        await asyncio.sleep(SETTLE_S)
+        idle.append((clock(), clock() + IDLE_S))
+        await asyncio.sleep(IDLE_S)
         said = await _answer(await _client("load", str(PORTS["loaded"]), str(issues)), job)
         if said["taken"] != issues:
             sys.exit(f"{said['taken']} of {issues} submissions were taken")
@@ -132,7 +135,6 @@ async def _bursts(
             await asyncio.sleep(POLL_S)
         answers.append(said)
         signing.append((said["ended_s"], clock()))
-        await asyncio.sleep(0.5)
     samples = await _answer(prober)
     submitting = [(said["began_s"], said["ended_s"]) for said in answers]
     windows = {"idle": idle, "submitting": submitting, "signing": signing}

@@ -8,6 +8,7 @@ import orjson
 
 from credentials import did_key
 from credentials.errors import DidError
+from credentials.strict_json import NotJson, load_object
 
 PREFIX: Final = "did:jwk:"
 MAX_CHARS: Final = 4_096
@@ -67,10 +68,10 @@ def document(did: str) -> dict[str, Any]:
 def _load(encoded: str) -> dict[str, Any]:
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-        jwk = orjson.loads(raw)
-    except (binascii.Error, orjson.JSONDecodeError):
+        jwk = load_object(raw)
+    except (binascii.Error, NotJson):
         raise DidError("invalidDid", "What follows did:jwk: is not a JWK in base64url.") from None
-    if "=" in encoded or not isinstance(jwk, dict):
+    if "=" in encoded:
         raise DidError("invalidDid", "What follows did:jwk: is not a JWK in base64url.")
     return jwk
 

@@ -4,10 +4,9 @@ Nothing is fetched here. An issuer refuses what a verifier could not take (A6), 
 Entries of other types are passed over, as the data model demands (E8).
 """
 
-import re
 from dataclasses import dataclass
 
-from credentials import bitstring
+from credentials import bitstring, integrity
 from credentials.datamodel import Json, entries, is_url, malformed, types_of
 
 STATUS_ENTRY = "BitstringStatusListEntry"
@@ -17,7 +16,6 @@ MAX_STATUS_ENTRIES = 16
 SCHEMA_TYPES = ("JsonSchema", "JsonSchemaCredential")
 MAX_SCHEMAS = 8
 """Most schemas of one credential."""
-_SRI = re.compile(r"(sha256|sha384|sha512)-([A-Za-z0-9+/]+=*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +30,12 @@ class StatusEntry:
 
 
 def check(credential: Json) -> None:
-    """Raises Invalid MALFORMED_VALUE_ERROR for what no verifier of ours could look up."""
+    """Raises Invalid MALFORMED_VALUE_ERROR for what no verifier of ours could look up,
+    RELATED_RESOURCE_MISMATCH for a context that is not what the credential says."""
     status_entries(credential)
     for _, entry in schema_entries(credential):
-        digests_of(entry)
+        integrity.digests_of(entry)
+    integrity.check_contexts(credential)
 
 
 def status_entries(credential: Json) -> list[StatusEntry]:
@@ -56,19 +56,6 @@ def schema_entries(credential: Json) -> list[tuple[str, Json]]:
     if len(named) > MAX_SCHEMAS:
         raise malformed(f"A credential may have at most {MAX_SCHEMAS} schemas.")
     return [(kind, entry) for entry in named for kind in SCHEMA_TYPES if kind in types_of(entry)]
-
-
-def digests_of(entry: Json) -> list[tuple[str, str]]:
-    """Subresource Integrity: algorithm and base64, of every digest in `digestSRI`; [] without it.
-
-    Raises Invalid MALFORMED_VALUE_ERROR.
-    """
-    if "digestSRI" not in entry:
-        return []
-    digests = _SRI.findall(str(entry["digestSRI"]))
-    if not digests:
-        raise malformed("digestSRI of a schema must be sha256-, sha384- or sha512- and base64.")
-    return digests
 
 
 def _entry(entry: Json) -> StatusEntry:

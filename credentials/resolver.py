@@ -18,6 +18,8 @@ from credentials.document import MAX_BYTES, check, parse
 from credentials.errors import Deactivated, DidError, RetrievalError
 
 TOTAL_S: Final = 15.0
+INLINE_BYTES: Final = 8 * 1024
+"""Longer documents are parsed in a thread, so that the event loop is not held."""
 CACHE_S: Final = 60.0
 CACHE_DOCUMENTS: Final = 1_000
 METHODS: Final = ("key", "jwk", "web")
@@ -160,6 +162,8 @@ class Resolver:
         except self._failures as error:
             raise RetrievalError(f"The document could not be fetched: {error}") from None
         _judge(answer)
+        if len(answer.body) > INLINE_BYTES:
+            return Resolution(await asyncio.to_thread(parse, answer.body, did))
         return Resolution(parse(answer.body, did))
 
 

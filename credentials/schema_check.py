@@ -5,15 +5,14 @@ permission: the credential is then not valid.
 """
 
 import asyncio
-import base64
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from credentials.authentic import Reader
 from credentials.datamodel import Json, entries, types_of
-from credentials.references import digests_of, schema_entries
+from credentials.integrity import check, fits
+from credentials.references import schema_entries
 from credentials.retrieval import NotRetrieved, Retrieve
 from credentials.schema_validation import validate
 from credentials.statements import Statement
@@ -48,11 +47,14 @@ class SchemaCheck:
         """Return when the whole credential conforms to each of its schemas.
 
         Raises Invalid: SCHEMA_VALIDATION_ERROR, SCHEMA_RETRIEVAL_ERROR, SCHEMA_VERIFICATION_ERROR,
-        SCHEMA_MALFORMED, SCHEMA_INDETERMINATE, MALFORMED_VALUE_ERROR; CouldNotTell
-        SCHEMA_RETRIEVAL_ERROR.
+        SCHEMA_MALFORMED, SCHEMA_INDETERMINATE, RELATED_RESOURCE_MISMATCH, MALFORMED_VALUE_ERROR;
+        CouldNotTell SCHEMA_RETRIEVAL_ERROR.
         """
         for kind, entry in schema_entries(statement.document):
             body = await self._body(entry, MEDIA_TYPES[kind])
+            if not fits(entry, body):
+                raise _unverified("it is not what its digest says")
+            check(statement.document, str(entry["id"]), body)
             schema = await self._schema(kind, body)
             await asyncio.to_thread(validate, schema, statement.document)
 
@@ -76,7 +78,6 @@ class SchemaCheck:
                     raise CouldNotTell(code, message) from error
                 raise Invalid(code, message) from None
             self._keep(url, body)
-        _check_digest(entry, body)
         return body
 
     def _recall(self, url: str) -> bytes | None:
@@ -106,21 +107,6 @@ class SchemaCheck:
         if not isinstance(schema, dict):
             raise _unverified("it has no jsonSchema, an object")
         return schema
-
-
-def _check_digest(entry: Json, body: bytes) -> None:
-    """Subresource Integrity: the strongest algorithm named decides."""
-    if "digestMultibase" in entry:
-        raise Invalid(
-            "SCHEMA_INDETERMINATE", "digestMultibase of a schema is not supported; use digestSRI."
-        )
-    digests = digests_of(entry)
-    if not digests:
-        return
-    strongest = max(name for name, _ in digests)
-    actual = base64.b64encode(hashlib.new(strongest, body).digest()).decode()
-    if (strongest, actual) not in digests:
-        raise _unverified("it is not what its digestSRI says")
 
 
 def _unverified(why: str) -> Invalid:

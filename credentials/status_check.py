@@ -13,6 +13,7 @@ from typing import Any
 from credentials import bitstring
 from credentials.authentic import Reader
 from credentials.datamodel import Json, entries, malformed, types_of
+from credentials.integrity import check
 from credentials.moments import date_time
 from credentials.references import StatusEntry, status_entries
 from credentials.retrieval import NotRetrieved, Retrieve
@@ -46,6 +47,8 @@ class StatusList:
     purposes: frozenset[str]
     bits: bytes
     until_s: float
+    body: bytes
+    """The token it came in, as it was served."""
 
 
 @dataclass(slots=True)
@@ -66,11 +69,12 @@ class StatusCheck:
         """Return when no entry of the credential is set.
 
         Raises Invalid: STATUS_REVOKED, STATUS_SUSPENDED, STATUS_SET, STATUS_RETRIEVAL_ERROR,
-        STATUS_VERIFICATION_ERROR, STATUS_LIST_LENGTH_ERROR, RANGE_ERROR, MALFORMED_VALUE_ERROR;
-        CouldNotTell STATUS_RETRIEVAL_ERROR.
+        STATUS_VERIFICATION_ERROR, STATUS_LIST_LENGTH_ERROR, RANGE_ERROR, MALFORMED_VALUE_ERROR,
+        RELATED_RESOURCE_MISMATCH; CouldNotTell STATUS_RETRIEVAL_ERROR.
         """
         for entry in status_entries(statement.document):
             found = await self._list(entry.url)
+            check(statement.document, entry.url, found.body)
             if self.list_issuers == "same" and found.issuer != statement.signer:
                 raise _unverified("it is not by the issuer of the credential")
             if entry.purpose not in found.purposes:
@@ -81,7 +85,7 @@ class StatusCheck:
     async def _list(self, url: str) -> StatusList:
         token = await self.hosted(url) if self.hosted else None
         if token is not None:
-            return await self._verified(token)
+            return await self._verified(token.encode())
         lock = self._fetching.setdefault(url, asyncio.Lock())
         try:
             async with lock:
@@ -97,7 +101,7 @@ class StatusCheck:
     def _keep(self, url: str, found: StatusList) -> StatusList:
         self._known.pop(url, None)
         self._known[url] = found
-        while sum(len(kept.bits) for kept in self._known.values()) > CACHE_BYTES:
+        while sum(len(kept.bits) + len(kept.body) for kept in self._known.values()) > CACHE_BYTES:
             self._known.popitem(last=False)
         return found
 
@@ -110,10 +114,11 @@ class StatusCheck:
                 raise CouldNotTell(code, message) from error
             raise Invalid(code, message) from None
         # What is not a token fails as one, with its own words.
-        return await self._verified(body.decode("ascii", errors="replace").strip(" \t\r\n"))
+        return await self._verified(body)
 
-    async def _verified(self, token: str) -> StatusList:
+    async def _verified(self, body: bytes) -> StatusList:
         """The list in a token, by the same pipeline as any credential (I3)."""
+        token = body.decode("ascii", errors="replace").strip(" \t\r\n")
         try:
             statement = await self.reader.authentic(token, max_chars=MAX_LIST_CHARS)
         except Invalid as error:
@@ -128,7 +133,7 @@ class StatusCheck:
             raise malformed("encodedList of a status list must be a string.")
         bits = await asyncio.to_thread(bitstring.decode, encoded)
         until_s = self._until(statement.document, subject)
-        return StatusList(statement.signer, frozenset(named), bits, until_s)
+        return StatusList(statement.signer, frozenset(named), bits, until_s, body)
 
     def _until(self, document: Json, subject: Json) -> float:
         """When the list has to be fetched again: `ttl` is in milliseconds (I7)."""

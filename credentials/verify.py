@@ -11,6 +11,7 @@ from typing import Any
 from credentials.authentic import Clock, Reader, check_enveloped
 from credentials.datamodel import entries
 from credentials.errors import CredentialError
+from credentials.integrity import check_contexts
 from credentials.retrieval import Retrieve
 from credentials.schema_check import SchemaCheck
 from credentials.settings import ListIssuers
@@ -88,6 +89,7 @@ class Verifier:
         await authenticate(token, statement, self._reader.keys)
         if statement.kind == "presentation":
             return await self._presentation(statement, expected)
+        check_contexts(statement.document)
         await self._status.check(statement)
         await self._schema.check(statement)
         return _credential(statement)

@@ -2,9 +2,9 @@
 
 The loop runs everything that is ready before it looks at anything else. A thousand connections
 that are opened and written to in one moment would be accepted, read and worked on in one turn, and
-nobody else would hear anything meanwhile. So a turn accepts a few connections, and takes up a few
-requests of each kind, in the order in which they came; the others wait, unread beyond their first
-bytes. When there is little to do, nothing waits and nothing costs.
+nobody else would hear anything meanwhile. So every other turn accepts a connection, and each takes
+up a few requests of each kind, in the order in which they came; the others wait, unread beyond
+their first bytes. When there is little to do, nothing waits and nothing costs.
 """
 
 import asyncio
@@ -17,13 +17,18 @@ from collections.abc import Callable, Sequence
 
 logger = logging.getLogger(__name__)
 
-ACCEPTS_PER_TURN = 1
+TURNS_PER_ACCEPT = 2
+"""To let somebody in, and out again, costs as much as half a submission."""
 LOOKS_PER_TURN = 8
 """GET, HEAD, OPTIONS: they look at something. A lane of their own, so that who wants to see what
 happens does not stand behind those who make it happen."""
 CHANGES_PER_TURN = 4
 """Everything else is mostly submissions. Taking up or answering one at a time would keep a turn
-shortest, but a fifth fewer would get through; eight at a time gain little more."""
+shortest, but a tenth fewer would get through; eight at a time gain little more."""
+CHANGES_AMONG_LOOKS = 1
+LOOKED_S = 1.0
+"""So long after a look, changes come one a turn: who looks once mostly looks again, and waits for
+whole turns. While nobody looks, nobody has anything of short ones."""
 BACKLOG = 1_024
 FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -36,26 +41,26 @@ Step = Callable[[], None]
 
 
 class _Lane:
-    __slots__ = ("_next", "_per_turn", "left", "under_way", "waiting")
+    __slots__ = ("_given", "_next", "left", "under_way", "waiting")
 
     def __init__(self, per_turn: int) -> None:
-        self._per_turn = self.left = per_turn
+        self._given = self.left = per_turn
         self.under_way: deque[Step] = deque()
         """Steps of what was taken up before, so that what is begun comes to an end."""
         self.waiting: deque[Step] = deque()
         self._next = self.under_way
         """Whose turn it is when both have somebody: a body of many jobs is under way for long."""
 
-    def next_turn(self) -> bool:
+    def next_turn(self, per_turn: int) -> bool:
         """Takes who has waited longest; whether there was anybody, now or since the last turn."""
-        was_used = self.left < self._per_turn
-        self.left = self._per_turn
+        was_used = self.left < self._given
+        self._given = self.left = per_turn
         while self.left and (self.under_way or self.waiting):
             queue = self._next or (self.under_way or self.waiting)
             self._next = self.waiting if queue is self.under_way else self.under_way
             self.left -= 1
             queue.popleft()()
-        return was_used or self.left < self._per_turn
+        return was_used or self.left < per_turn
 
 
 class Admission:
@@ -63,12 +68,17 @@ class Admission:
 
     def __init__(self, changes_per_turn: int = CHANGES_PER_TURN) -> None:
         self._looks, self._changes = _Lane(LOOKS_PER_TURN), _Lane(changes_per_turn)
+        self._changes_per_turn = changes_per_turn
+        self._looked_s = float("-inf")
         self._counting = False
 
     def enters(self, begin: bytes, step: Step) -> bool:
         """Whether the request that begins with these bytes is taken up at once; else `step` is
         called in the turn that does."""
-        lane = self._looks if begin.startswith(_LOOKS) else self._changes
+        lane = self._changes
+        if begin.startswith(_LOOKS):
+            lane = self._looks
+            self._looked_s = asyncio.get_running_loop().time()
         return self._now(lane, lane.waiting, step)
 
     @property
@@ -92,13 +102,17 @@ class Admission:
         return False
 
     def _turn(self) -> None:
-        self._counting = any([self._looks.next_turn(), self._changes.next_turn()])
+        loop = asyncio.get_running_loop()
+        is_looked_at = loop.time() < self._looked_s + LOOKED_S
+        changes = CHANGES_AMONG_LOOKS if is_looked_at else self._changes_per_turn
+        looked = self._looks.next_turn(LOOKS_PER_TURN)
+        self._counting = self._changes.next_turn(changes) or looked
         if self._counting:
-            asyncio.get_running_loop().call_soon(self._turn)
+            loop.call_soon(self._turn)
 
 
 class Door:
-    """Listening sockets from which a turn of the loop accepts a few connections.
+    """Listening sockets from which every other turn of the loop accepts a connection.
 
     `factory` makes the protocol of one connection."""
 
@@ -109,6 +123,7 @@ class Door:
         self._loop = asyncio.get_running_loop()
         self._coming: set[asyncio.Task[None]] = set()
         self._is_open = True
+        self._turns = 0
         for one in sockets:
             one.setblocking(False)
             self._watch(one)
@@ -132,22 +147,24 @@ class Door:
             self._loop.add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                connection, _ = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in FULL:
-                    raise
-                logger.warning("no room for connections, none is accepted for a while: %s", error)
-                self._loop.remove_reader(listening)
-                self._loop.call_later(PAUSE_S, self._watch, listening)
-                return
-            connection.setblocking(False)
-            task = self._loop.create_task(self._welcome(connection))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+        self._turns += 1
+        if self._turns % TURNS_PER_ACCEPT:
+            return  # whoever waits is still there when the loop looks again, which is at once
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            logger.warning("no room for connections, none is accepted for a while: %s", error)
+            self._loop.remove_reader(listening)
+            self._loop.call_later(PAUSE_S, self._watch, listening)
+            return
+        connection.setblocking(False)
+        task = self._loop.create_task(self._welcome(connection))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
 
     async def _welcome(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # it has left again

@@ -1,8 +1,8 @@
 """Submissions that come at the same time go to Redis together.
 
 One call for many jobs costs little more than a call for one, for Redis and for this process. A
-submission that comes alone leaves at once. Only while others stand at the door, which lets in one a
-turn of the event loop, it waits for them, a few turns: its answer would not come sooner, because
+submission that comes alone leaves at once. Only while others stand at the door, which lets in a few
+a turn of the event loop, it waits for them, a few turns: its answer would not come sooner, because
 the turns are what everybody waits for.
 """
 
@@ -15,7 +15,9 @@ from streams.errors import Unavailable
 
 TOGETHER_MAX = 32
 WORTH_A_CALL = 16
-"""So many do not wait for more, and so many turns nobody waits."""
+"""So many do not wait for more."""
+TURNS_MAX = 40
+"""So many turns nobody waits: enough for a call also where each turn takes in or answers one."""
 CALLS_IN_FLIGHT = 2
 """So many calls are under way before submissions wait for one to return."""
 
@@ -47,7 +49,7 @@ class Coalescer:
 
     def _gather(self) -> None:
         self._turns += 1
-        more = self._admission.is_crowded and self._turns < WORTH_A_CALL
+        more = self._admission.is_crowded and self._turns < TURNS_MAX
         if more and 0 < len(self._waiting) < WORTH_A_CALL:
             asyncio.get_running_loop().call_soon(self._gather)
         else:

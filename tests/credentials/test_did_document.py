@@ -190,8 +190,10 @@ def test_a_document_full_of_keys_is_bounded() -> None:
         b'{"id": "did:web:Issuer.example"}', b'{"id": "did:web:issuer.example#"}', b"\xff",
         b'{"id": NaN}', b'{"id": "did:web:issuer.example", "a": ' + b"[" * 70 + b"]" * 70 + b"}",
         b'{"a":' * 5_000, b" " * (MAX_BYTES + 1),
+        b'{"id": "did:web:issuer.example", "assertionMethod": [], "assertionMethod": ["#a"]}',
+        b'{"id": "did:web:issuer.example", "service": [{"id": "#s", "\\u0069d": "#t"}]}',
     ],
-    ids=range(15),
+    ids=range(17),
 )  # fmt: skip
 def test_what_is_no_document_of_this_did(body: bytes) -> None:
     with pytest.raises(DidError) as caught:

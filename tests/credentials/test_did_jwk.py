@@ -67,6 +67,7 @@ ED25519 = {"kty": "OKP", "crv": "Ed25519", "x": "O2onvM62pC1io6jQKm8Nc2UyFXcd4kO
         (of(ED25519).replace("did:jwk:", "did:jwk:!"), "invalidDid"),
         (of(b"[]"), "invalidDid"),
         (of(b"{"), "invalidDid"),
+        (of(json.dumps(ED25519).encode()[:-1] + b', "x": "AA"}'), "invalidDid"),
         (of(b"\xff"), "invalidDid"),
         ("did:jwk:", "invalidDid"),
         ("did:jwk:" + "A" * 5_000, "invalidDid"),

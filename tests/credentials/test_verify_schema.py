@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import base58
 import pytest
 from judging import Bench
 from minting import NOW, Issuer, entry
@@ -242,7 +243,23 @@ async def test_the_digest_decides_whether_it_is_the_schema() -> None:
         assert await known.code(token(digestSRI=text)) == "SCHEMA_VERIFICATION_ERROR"
     for text in ("md5-AAAA", "", 5):
         assert await known.code(token(digestSRI=text)) == "MALFORMED_VALUE_ERROR"
-    assert await known.code(token(digestMultibase="uAA")) == "SCHEMA_INDETERMINATE"
+
+
+async def test_a_multihash_decides_as_well_and_both_must_fit() -> None:
+    body = json.dumps(degree(type="string")).encode()
+    known = bench(body)
+    for name, code in (("sha256", "1220"), ("sha384", "2030"), ("sha512", "1340")):
+        good = bytes.fromhex(code) + hashlib.new(name, body).digest()
+        spelled = base64.urlsafe_b64encode(good).rstrip(b"=").decode()
+        for text in (f"u{spelled}", f"z{base58.b58encode(good).decode()}", f"f{good.hex()}"):
+            await known.valid(token(digestMultibase=text, digestSRI=sri("sha256", body)))
+        assert (
+            await known.code(token(digestMultibase=text, digestSRI=sri("sha256", b"other")))
+            == await known.code(token(digestMultibase=f"{text[:-2]}{255 - good[-1]:02x}"))
+            == "SCHEMA_VERIFICATION_ERROR"
+        )
+    for bad in ("uAA", "m" + "A" * 40, "u", "z0", f"{text}00", "f12", [text, 5], "z" * 3_000):
+        assert await known.code(token(digestMultibase=bad)) == "MALFORMED_VALUE_ERROR"
 
 
 def enclosed(issuer: Issuer | None = None, body: Any = None, **changes: Any) -> str:

@@ -287,9 +287,10 @@ async def test_nothing_is_fetched_for_a_forged_credential() -> None:
 
 
 async def test_the_kept_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("credentials.status_check.CACHE_BYTES", 3 * bitstring.MIN_BITS // 8)
     urls = [f"https://issuer.example/status/{number}" for number in range(5)]
     bench = Bench(bodies={url: ISSUER.status_list(url) for url in urls})
+    each = bitstring.MIN_BITS // 8 + len(bench.bodies[urls[0]])  # the bits, and the token
+    monkeypatch.setattr("credentials.status_check.CACHE_BYTES", 3 * each)
     for url in urls:
         await bench.valid(token(entry(url)))
     assert list(bench.verifier._status._known) == urls[-3:]

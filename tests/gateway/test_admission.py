@@ -5,6 +5,8 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 
 import orjson
 import pytest
@@ -106,6 +108,48 @@ async def test_what_waits_goes_in_order_and_what_was_begun_goes_first() -> None:
     await asyncio.sleep(0)
     gate.goes_on(step("at once"))
     assert taken[-1] == "at once"
+
+
+async def test_while_somebody_looks_a_turn_takes_up_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "LOOKED_S", 1e9)
+    for looks, expected in ((False, [4, 8]), (True, [1, 2])):
+        taken, gate = list[int](), Admission(changes_per_turn=4)
+        if looks:
+            assert gate.enters(b"GET /livez", lambda: None)
+        for number in range(16):  # four enter at once
+            gate.enters(b"POST /a", partial(taken.append, number))
+        for count in expected:
+            await asyncio.sleep(0)
+            assert taken == list(range(4, 4 + count))
+
+
+async def test_every_other_turn_lets_somebody_in() -> None:
+    turns, came = Turns(), list[int]()
+
+    class Listening(socket.socket):
+        def accept(self) -> tuple[socket.socket, object]:
+            accepted = super().accept()
+            came.append(turns.number)
+            return accepted
+
+    (plain,) = await bind("127.0.0.1", 0)
+    listening_socket = Listening(fileno=plain.detach())
+    guests = [socket.create_connection(listening_socket.getsockname()) for _ in range(5)]
+    everybody = asyncio.Event()
+
+    class Guest(asyncio.Protocol):
+        def connection_lost(self, exc: BaseException | None) -> None:
+            if len(came) == len(guests):
+                everybody.set()
+
+    turns.run()
+    door = Door([listening_socket], Guest)
+    for guest in guests:
+        guest.close()
+    await everybody.wait()
+    turns.stop()
+    door.close()
+    assert all(later - sooner >= 2 for sooner, later in pairwise(came)), came
 
 
 async def test_a_body_of_many_jobs_does_not_keep_others_at_the_door() -> None:
