@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image and runs it as production would: another user, no capabilities, a root file
-# system nobody can write to, a Redis beside it; then a job goes through it and both containers
+# system nobody can write to, a Redis beside it; then a job goes through it and each container
 # must drain and end with 0 on SIGTERM. Needs root and the Debian packages podman, crun, catatonit,
 # redis-server and curl; without BASE also mmdebstrap, which makes a Debian base from the packages
 # this machine already knows where to get. Nothing is pulled from an image registry.
@@ -11,12 +11,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 IMAGE=localhost/credstream:check
+ROLES=(gateway worker scheduler)
 WORK=$(mktemp -d)
 REDIS=0
 STARTED=no
 finish() {
     local code=$?
-    podman rm --force --ignore credstream-gateway credstream-worker >/dev/null 2>&1 || true
+    podman rm --force --ignore "${ROLES[@]/#/credstream-}" >/dev/null 2>&1 || true
     [ "$REDIS" = 0 ] || kill "$REDIS" || true
     rm -rf "$WORK"
     [ "$code" = 0 ] || [ "$STARTED" = yes ] || exit 75
@@ -70,8 +71,7 @@ wait_for() {
         sleep 0.2
     done
     echo "gave up waiting for: $*" >&2
-    podman logs credstream-gateway >&2 || true
-    podman logs credstream-worker >&2 || true
+    for role in "${ROLES[@]}"; do podman logs "credstream-$role" >&2 || true; done
     return 1
 }
 
@@ -115,19 +115,20 @@ chmod 0400 "$WORK/keks"
 wait_for redis-cli -p "$REDIS_PORT" ping
 start gateway gateway
 start worker worker --env QUEUES=did-operations --env PROBE_PORT="$PROBE_PORT"
-wait_for podman inspect credstream-gateway credstream-worker
+start scheduler scheduler --env PROBE_PORT="$((PROBE_PORT + 1))"
+wait_for podman inspect "${ROLES[@]/#/credstream-}"
 STARTED=yes
-wait_for curl -sf "http://localhost:$PORT/readyz"
-wait_for curl -sf "http://localhost:$PROBE_PORT/readyz"
-inspect gateway
-inspect worker
-in_own_cgroups podman exec credstream-gateway credstream health --ready
-in_own_cgroups podman exec credstream-worker credstream health --ready
+for port in "$PORT" "$PROBE_PORT" "$((PROBE_PORT + 1))"; do
+    wait_for curl -sf "http://localhost:$port/readyz"
+done
+for role in "${ROLES[@]}"; do
+    inspect "$role"
+    in_own_cgroups podman exec "credstream-$role" credstream health --ready
+done
 ID=$(curl -sS --fail-with-body "http://localhost:$PORT/queue/did-operations/jobs" -H 'Content-Type: application/json' \
     -d '{"data": {"operation": "create", "didMethod": "key", "organizationId": "org-1", "userId": "user-1"}}' |
     sed -E 's/.*"(id|jobId)":"([^"]+)".*/\2/')
 wait_for sh -c "curl -sf http://localhost:$PORT/queue/did-operations/job/$ID | grep -q completed"
 echo "job $ID completed"
-drain worker
-drain gateway
+for role in scheduler worker gateway; do drain "$role"; done
 podman image inspect --format 'image {{.Id}}, {{.Size}} bytes, user {{.Config.User}}' "$IMAGE"
