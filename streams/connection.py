@@ -7,12 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio.connection import AbstractConnection, Connection, UnixDomainSocketConnection
 from redis.asyncio.sentinel import Sentinel
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
@@ -33,6 +28,7 @@ from streams.scripts import BY_SHA, Command
 from streams.settings import RedisSettings, address
 from streams.slots import Slots
 from streams.tally import Tally
+from streams.tls import TlsConnection
 
 NOT_NOW = (
     TryAgainError,
@@ -193,13 +189,15 @@ class Redis:
             self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
                 self.address.hosts, sentinel_kwargs=sentinel_kwargs
             )
+            for client in self._sentinel.sentinels:
+                client.connection_pool.connection_class = self._class()
         host, port = await self._sentinel.discover_master(self.address.master)
         return self._class()(**self._kwargs() | {"host": host, "port": port})
 
     def _class(self) -> type[AbstractConnection]:
         if self.address.kind == "unix":
             return UnixDomainSocketConnection
-        return SSLConnection if self.address.tls else Connection
+        return TlsConnection if self.address.tls else Connection
 
     def _kwargs(self, *, cluster: bool = False) -> dict[str, Any]:
         settings, where = self.settings, self.address

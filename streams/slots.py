@@ -14,6 +14,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from streams.errors import Unavailable
 from streams.link import heeded
+from streams.tls import TlsConnection
 
 RENEW_S = 0.5
 """To ask costs a connection, with TLS a tenth of a second of work: no more often than this."""
@@ -83,6 +84,10 @@ class Slots:
         # Its own `initialize` also asks a primary of its choice for something we do not use, and
         # fails where that one is gone.
         found: NodesManager = cluster.nodes_manager
+        if self._tls:
+            found.connection_kwargs["connection_class"] = TlsConnection
+            for node in found.startup_nodes.values():
+                node.connection_class = TlsConnection
         try:
             await heeded(found.initialize())
         except BaseException as error:

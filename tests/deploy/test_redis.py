@@ -177,6 +177,40 @@ async def test_a_certificate_changes_while_everything_runs(
         await redis.close()
 
 
+async def test_the_authorities_given_are_trusted_and_the_systems_are_not(
+    password: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_tls.authority(tmp_path)
+    with secured() as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.server.ca))
+        other = settings(server, password).model_copy(update={"tls_ca_file": tmp_path / "ca.pem"})
+        systems = other.model_copy(update={"tls_ca_file": None})
+        assert await may_add(systems)
+        assert not await may_add(other)
+
+
+async def test_a_server_that_wants_a_certificate_gets_ours(password: Path, tmp_path: Path) -> None:
+    ca = redis_tls.authority(tmp_path)
+    with secured() as server:
+        with server.server.client() as client:
+            client.config_set(
+                "tls-auth-clients", "yes", "tls-ca-cert-file", str(tmp_path / "ca.pem")
+            )
+        without = settings(server, password)
+        cert, key = redis_tls.certify(ca, tmp_path, "client")
+        having = without.model_copy(update={"tls_cert_file": cert, "tls_key_file": key})
+        assert not await may_add(without)
+        assert await may_add(having)
+
+
+async def may_add(given: RedisSettings) -> bool:
+    redis = connect(given)
+    try:
+        return await adds(Queue(SPEC, redis))
+    finally:
+        await redis.close()
+
+
 async def adds(queue: Queue) -> bool:
     try:
         await queue.add("x", {})
