@@ -61,8 +61,8 @@ prepare() {
     # The older backend knows no names: the gateway would not find `redis`.
     printf '[containers]\ncgroups="disabled"\ndefault_ulimits=["nofile=20000:20000","nproc=4096:4096"]\n[network]\nnetwork_backend="netavark"\nnetwork_config_dir="%s"\n' \
         "$WORK/networks" >"$CONTAINERS_CONF"
-    image_of docker.io/library/redis:7.2 '["redis-server"]' redis-server redis-cli
-    image_of docker.io/prom/prometheus:v3.5.0 \
+    image_of localhost/redis:7.2 '["redis-server"]' redis-server redis-cli
+    image_of localhost/prom/prometheus:v3.5.0 \
         '["prometheus","--config.file=/etc/prometheus/prometheus.yml","--storage.tsdb.path=/prometheus"]' \
         prometheus
     compose --podman-build-args "${BUILT_LIKE_THIS[*]}" build --build-arg "BASE=$BASE" gateway ||
