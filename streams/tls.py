@@ -1,35 +1,22 @@
 """TLS to Redis: who is trusted."""
 
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio.connection import RedisSSLContext, SSLConnection
-
-
-class _Trust(RedisSSLContext):
-    """The authorities of `ca_certs` and no others; without it those of the system. redis-py adds
-    the ones to the others, and loading the system's takes 40 ms at every connect."""
-
-    def get(self) -> ssl.SSLContext:
-        if self.context is None:
-            made = ssl.create_default_context(cafile=self.ca_certs)
-            made.check_hostname = self.check_hostname
-            if self.certfile:
-                made.load_cert_chain(self.certfile, self.keyfile)
-            self.context = made
-        return self.context
+from redis.asyncio.connection import SSLConnection
 
 
 class TlsConnection(SSLConnection):
-    """A connection that reads its files anew and checks certificates and names always."""
+    """A connection that trusts the authorities of `ssl_ca_certs` and no others, without it those of
+    the system; it reads its files anew and checks certificates and names always. redis-py adds the
+    ones to the others, and loading the system's takes 40 ms at every connect."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        given = self.ssl_context
-        self.ssl_context = _Trust(
-            keyfile=given.keyfile,
-            certfile=given.certfile,
-            cert_reqs="required",
-            ca_certs=given.ca_certs,
-            check_hostname=True,
-        )
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        if self.ssl_context.context is None:
+            made = ssl.create_default_context(cafile=self.ssl_context.ca_certs)
+            if self.ssl_context.certfile:
+                made.load_cert_chain(self.ssl_context.certfile, self.ssl_context.keyfile)
+            self.ssl_context.context = made
+        arguments: Mapping[str, Any] = super()._connection_arguments()
+        return arguments
