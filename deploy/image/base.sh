@@ -1,4 +1,5 @@
-# For check.sh and compose.sh, which set WORK: what an image is built on where no registry is at hand.
+# For check.sh and compose.sh, which set WORK and PAUSE_S and have `logs`: how to wait, and what an
+# image is built on where no registry is at hand.
 
 make_base() { # sets BASE
     BASE=localhost/credstream-base:bookworm
@@ -24,4 +25,14 @@ BUILT_LIKE_THIS=(--format docker --isolation chroot --network host "${SEEN[@]}")
 # Podman 4 cannot use a hybrid cgroup tree: inside a mount namespace of its own it sees a pure one.
 own_cgroups() {
     umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
+}
+
+wait_for() { # a command; 150 tries
+    for _ in $(seq 150); do
+        "$@" >/dev/null 2>&1 && return
+        sleep "$PAUSE_S"
+    done
+    echo "gave up waiting for: $*" >&2
+    logs >&2
+    return 1
 }

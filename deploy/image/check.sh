@@ -15,6 +15,7 @@ ROLES=(gateway worker scheduler)
 WORK=$(mktemp -d)
 REDIS=0
 STARTED=no
+PAUSE_S=0.2
 finish() {
     local code=$?
     podman rm --force --ignore "${ROLES[@]/#/credstream-}" >/dev/null 2>&1 || true
@@ -65,14 +66,8 @@ start() { # name, words of the program
         --env CREDSTREAM_KEKS_FILE=/run/secrets/keks "${@:2}" "$IMAGE" "$1" >/dev/null
 }
 
-wait_for() {
-    for _ in $(seq 150); do
-        "$@" >/dev/null 2>&1 && return
-        sleep 0.2
-    done
-    echo "gave up waiting for: $*" >&2
-    for role in "${ROLES[@]}"; do podman logs "credstream-$role" >&2 || true; done
-    return 1
+logs() {
+    for role in "${ROLES[@]}"; do podman logs "credstream-$role" || true; done
 }
 
 inspect() { # what the process may do, from the kernel's own account of it

@@ -13,6 +13,7 @@ cd "$(dirname "$0")/../.."
 GATEWAY=http://localhost:3000
 PROMETHEUS=http://localhost:9091
 SERVICES=(redis gateway worker prometheus)
+PAUSE_S=0.4
 
 compose() { podman-compose --profile monitoring "$@" 2>>"$WORK/compose.log" >&2; }
 
@@ -24,15 +25,9 @@ number() { # key, of the queue's numbers
     curl -sf "$GATEWAY/queue/did-operations/stats" | sed -E "s/.*\"$1\":([0-9]+).*/\1/"
 }
 
-wait_for() {
-    for _ in $(seq 150); do
-        "$@" >/dev/null 2>&1 && return
-        sleep 0.4
-    done
-    echo "gave up waiting for: $*" >&2
-    tail -n 20 "$WORK/compose.log" >&2
-    for service in "${SERVICES[@]}"; do podman logs --tail 10 "$(container "$service")" >&2 || true; done
-    return 1
+logs() {
+    tail -n 20 "$WORK/compose.log"
+    for service in "${SERVICES[@]}"; do podman logs --tail 10 "$(container "$service")" || true; done
 }
 
 healthy() { podman healthcheck run "$(container "$1")"; }
