@@ -9,7 +9,7 @@ from crew import crew
 from fault_proxy import FaultProxy
 from ledger import assert_all_completed, assert_at_rest, ids, key
 from processes import until
-from producer import producing
+from producer import adds, producing
 from pydantic import SecretStr
 from redis_cluster import cluster, move_slot, slot_of
 from redis_sentinel import sentinel
@@ -49,14 +49,6 @@ async def test_the_queues_slot_moves_there_and_back(tmp_path: Path) -> None:
         )
         assert_all_completed(raw, QUEUE, producer.acknowledged)
         assert workers.tally("completed") == Counter(producer.acknowledged)
-
-
-async def adds(queue: Queue) -> bool:
-    try:
-        await queue.add("work", {})
-    except Unavailable:
-        return False
-    return True
 
 
 async def test_a_process_that_only_asks_finds_who_took_over() -> None:

@@ -8,6 +8,7 @@ import pytest
 import redis_tls
 from manifests import DEPLOY
 from processes import free_ports, until
+from producer import adds
 from pydantic import SecretStr
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis_secured import CA_VARIABLE, USER, Secured, password_of, secured, users
@@ -209,14 +210,6 @@ async def may_add(given: RedisSettings) -> bool:
         return await adds(Queue(SPEC, redis))
     finally:
         await redis.close()
-
-
-async def adds(queue: Queue) -> bool:
-    try:
-        await queue.add("x", {})
-    except Unavailable:
-        return False
-    return True
 
 
 def reload(server: Secured, acl: str) -> None:

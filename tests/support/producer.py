@@ -89,3 +89,12 @@ async def producing(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await redis.close()
+
+
+async def adds(queue: Queue) -> bool:
+    """Whether a job can be added now."""
+    try:
+        await queue.add("x", {})
+    except Unavailable:
+        return False
+    return True
