@@ -64,9 +64,9 @@ class Configured:
         return not self.worker.wanted or queue in self.worker.wanted
 
     @property
-    def grave(self) -> Literal["warn", "fail"]:
+    def grave(self) -> Literal["note", "fail"]:
         """How bad it is to leave something as it is for development."""
-        return "fail" if self.worker.production else "warn"
+        return "fail" if self.worker.production else "note"
 
 
 def of_settings(given: Configured) -> list[Check]:
@@ -191,7 +191,7 @@ def _outbound(given: Configured) -> Iterator[Check]:
 def _process(given: Configured) -> Iterator[Check]:
     if not given.worker.production:
         says = "APP_ENV is not production: what an operator must provide may be made up."
-        yield Check("environment", "warn", says, "Set APP_ENV=production where it is.")
+        yield Check("environment", "note", says, "Set APP_ENV=production where it is.")
         return
     yield Check("environment", "ok", "APP_ENV is production.")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

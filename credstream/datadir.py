@@ -9,67 +9,25 @@
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import Self
 
-from pydantic_settings import BaseSettings
-
 from credstream.process import is_alive
+from streams.development import default_data_dir, socket_path
+
+__all__ = ["DataDirError", "Lock", "default_data_dir", "prepare", "prepare_socket", "socket_path"]
 
 LOCK_NAME = "credstream.lock"
 LOG_NAME = "valkey.log"
-SOCKET_NAME = "valkey.sock"
-MAX_SOCKET_PATH_BYTES = 103
-"""sockaddr_un.sun_path less its NUL: 107 bytes on Linux, 103 on macOS and the BSDs."""
 LEFTOVER_WAIT_S = 10.0
 """How long a server whose owner was killed may take to write its last data and go."""
 LOCK_POLL_S = 0.02
 
 
-class Xdg(BaseSettings):
-    """Where a desktop wants files to go; empty where it has no opinion."""
-
-    xdg_data_home: str = ""
-    xdg_runtime_dir: str = ""
-
-
 class DataDirError(Exception):
     """The data directory cannot be used. The message says why and what to do."""
-
-
-def default_data_dir() -> Path:
-    """`$XDG_DATA_HOME/credstream`, or `~/.local/share/credstream` (XDG Base Directory 0.8)."""
-    base = Xdg().xdg_data_home
-    # The specification: a relative path there is invalid and is to be ignored.
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
-    return root / "credstream"
-
-
-def socket_path(data_dir: Path) -> Path:
-    """Where the server of `data_dir` listens.
-
-    In the data directory itself, unless that path is longer than a unix socket's name may be:
-    then in a short private directory, `$XDG_RUNTIME_DIR/credstream-<hash>` or, without one,
-    `/tmp/credstream-<uid>-<hash>`, the hash being that of the data directory's path.
-    """
-    path = data_dir.resolve() / SOCKET_NAME
-    if _fits(path):
-        return path
-    tag = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:12]
-    runtime = Xdg().xdg_runtime_dir
-    if Path(runtime).is_absolute():
-        short = Path(runtime) / f"credstream-{tag}" / SOCKET_NAME
-        if _fits(short):
-            return short
-    return Path(tempfile.gettempdir()) / f"credstream-{os.getuid()}-{tag}" / SOCKET_NAME
-
-
-def _fits(path: Path) -> bool:
-    return len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES
 
 
 def prepare(data_dir: Path) -> Path:

@@ -111,8 +111,10 @@ class EmbeddedValkey:
     process it returned has ended. Raises DataDirError and EmbeddedError.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        """`port`: listen on this port of 127.0.0.1, too; 0: on the unix socket only."""
         self.data_dir = data_dir
+        self.port = port
         self._program: Path | None = None
         self._lock: Lock | None = None
         self._process: Process | None = None
@@ -138,7 +140,7 @@ class EmbeddedValkey:
             log_start = output.tell()
             process = await spawn(
                 Command(
-                    argv=_argv(self._program, self.data_dir, socket),
+                    argv=_argv(self._program, self.data_dir, socket, self.port),
                     cwd=self.data_dir,
                     output=output,
                     # While the server lives, nobody else may have the directory.
@@ -181,11 +183,14 @@ class EmbeddedValkey:
         await self.close()
 
 
-def _argv(program: Path, data_dir: Path, socket: Path) -> list[str]:
-    """Reachable by its owner only, synced every second, and never dropping a key to save memory."""
+def _argv(program: Path, data_dir: Path, socket: Path, port: int) -> list[str]:
+    """The server's command line: synced every second, at most 60 % of the machine's memory, and
+    no key dropped to save memory. Without a port only its owner can reach it."""
     return [
         str(program),
-        *("--port", "0"),
+        *("--port", str(port)),
+        *("--bind", "127.0.0.1"),
+        *("--maxmemory", str(_machine_bytes() * 6 // 10)),
         *("--unixsocket", str(socket)),
         *("--unixsocketperm", "700"),
         *("--dir", str(data_dir)),
@@ -197,6 +202,11 @@ def _argv(program: Path, data_dir: Path, socket: Path) -> list[str]:
         *("--logfile", str(data_dir / LOG_NAME)),
         *("--daemonize", "no"),
     ]
+
+
+def _machine_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 async def _ready(process: Process, socket: Path, log: Path, log_start: int) -> None:

@@ -1,16 +1,25 @@
 """Tables for a terminal."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from streams.access import KeyRecord
 
+PIPED_WIDTH = 10_000
 COUNTS = ("waiting", "active", "delayed", "completed", "failed", "total")
+
+
+def print_table(table: Table) -> None:
+    """Print to standard output; a pipe gets whole lines, whatever their width."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    Console(emoji=False, width=width).print(table)
 
 
 def stats_table(queues: Iterable[Mapping[str, Any]]) -> Table:

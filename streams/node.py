@@ -14,7 +14,8 @@ OLDEST = (7, 0)
 """The first that lets a script say that it may run in a full Redis."""
 ROOM = 0.8
 """Of maxmemory: above this there is too little head-room."""
-Word = Literal["ok", "warn", "fail"]
+Word = Literal["ok", "note", "warn", "fail"]
+"""`note`: as it should be in development, and not in production."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streams.development import running_socket
+
 Level = Literal["standard", "strict", "replicated"]
 SCHEMES = frozenset(
     {"redis", "rediss", "unix"}
@@ -54,6 +56,11 @@ class RedisSettings(BaseSettings):
     """Start on a Redis that does not keep what the level promises, and complain."""
 
     @property
+    def is_default(self) -> bool:
+        """Whether nothing says where Redis is."""
+        return self.url is None and not self.model_fields_set & {"host", "port", "password"}
+
+    @property
     def replicas_wanted(self) -> int:
         """Replicas that must have a submission before it is answered."""
         return self.durability_replicas if self.durability == "replicated" else 0
@@ -89,8 +96,11 @@ class Address:
 
 
 def address(settings: RedisSettings) -> Address:
-    """The address a RedisSettings names. ValueError says what is wrong with the URL."""
+    """The address a RedisSettings names; where it names none, that of a running `credstream up`
+    of this user, else localhost. ValueError says what is wrong with the URL."""
     if settings.url is None:
+        if settings.is_default and (socket := running_socket()) is not None:
+            return Address(kind="unix", tls=False, path=str(socket))
         password = settings.password.get_secret_value() if settings.password else None
         return Address(
             kind="single",

@@ -26,6 +26,9 @@ os.environ.setdefault("DURABILITY_FORCE", "true")
 # A busy machine may take longer than the two seconds that a program waits for a connection.
 os.environ.setdefault("REDIS_CONNECT_TIMEOUT_MS", "10000")
 
+# A `credstream up` of the developer is not what tests are to find.
+os.environ["XDG_DATA_HOME"] = "/nonexistent"
+
 KIND = os.environ.get("CREDSTREAM_TEST_REDIS", "valkey")
 
 

@@ -112,11 +112,9 @@ def list_keys(as_json: bool, **place: Any) -> None:
         rows = [_row(record) for record in records]
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
-    from rich.console import Console
+    from credstream.tables import api_keys_table, print_table
 
-    from credstream.tables import api_keys_table
-
-    Console(emoji=False).print(api_keys_table(records, now_ms=int(time.time() * 1_000)))
+    print_table(api_keys_table(records, now_ms=int(time.time() * 1_000)))
 
 
 @click.command()

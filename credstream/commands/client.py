@@ -163,11 +163,9 @@ def stats(as_json: bool, **gateway: Any) -> None:
     if as_json:
         click.echo(orjson.dumps(queues, option=orjson.OPT_INDENT_2))
         return
-    from rich.console import Console
+    from credstream.tables import print_table, stats_table
 
-    from credstream.tables import stats_table
-
-    Console(emoji=False).print(stats_table(queues))
+    print_table(stats_table(queues))
 
 
 async def _stats(gateway: "Client") -> Any:

@@ -10,6 +10,7 @@ import click
 import orjson
 
 from credstream.commands.serve import given
+from credstream.running import adopt_running
 from credstream.sentences import EXIT_REFUSED
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ PROMISES = {
     "strict": "what is answered with 2xx is on the disk of Redis",
     "replicated": "what is answered with 2xx is on disk and on the replicas asked for",
 }
-_MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+_MARKS = {"ok": "ok  ", "note": "note", "warn": "warn", "fail": "FAIL"}
 
 
 @click.command()
@@ -31,13 +32,16 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 def doctor(redis_url: str | None, as_json: bool) -> None:
     """Check the Redis that Credstream would run on, the settings, and who is at work.
 
-    Give it the environment that gateway or workers have.
+    Give it the environment that gateway or workers have. Beside a running `credstream up` it needs
+    none: it takes that one's. Notes are what is right in development and not in production.
 
     Exit codes: 0 every promise holds, 1 something fails, 2 wrong settings, 3 no Redis there.
     """
     from credstream.checkup import of_settings
     from streams import RedisSettings
 
+    if redis_url is None:
+        adopt_running()
     settings = RedisSettings(**given(url=redis_url))
     configured = _read_settings()
     checks = [*asyncio.run(_examine(settings, configured)), *of_settings(configured)]
@@ -49,7 +53,7 @@ def doctor(redis_url: str | None, as_json: bool) -> None:
     else:
         for check in checks:
             click.echo(f"{_MARKS[check.word]}  {check.name}: {check.says}")
-            if check.word != "ok":
+            if check.word in ("warn", "fail"):
                 click.echo(f"      -> {check.fix}")
         verdict = "holds" if holds else "DOES NOT HOLD"
         click.echo(f"\nDURABILITY={level} {verdict}: {PROMISES[level]}.")

@@ -38,15 +38,17 @@ def mail() -> None:
 @data_dir_option
 def list_(count: int, as_json: bool, data_dir: Path | None) -> None:
     """List captured messages, newest first."""
-    found = _captured(data_dir).page(0, count - 1)
+    captured = _captured(data_dir)
+    found = captured.page(0, count - 1)
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
         return
-    from rich.console import Console
+    if not found:
+        click.echo(f"No mail was captured in {captured.folder}.", err=True)
+        return
+    from credstream.tables import mail_table, print_table
 
-    from credstream.tables import mail_table
-
-    Console(emoji=False, markup=False).print(mail_table(found))
+    print_table(mail_table(found))
 
 
 @mail.command()

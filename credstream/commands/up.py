@@ -4,7 +4,8 @@ import asyncio
 import errno
 import signal
 import socket
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -20,10 +21,12 @@ from credstream.commands.serve import (
 from credstream.datadir import default_data_dir
 from credstream.embedded import STOP_S, EmbeddedValkey
 from credstream.process import Command, spawn
-from credstream.sentences import Told
+from credstream.running import recorded
+from credstream.sentences import Told, WrongUsage
 from credstream.supervise import Service, Supervisor, supervising
 
 READY_POLL_S = 0.05
+LOOPBACK = "127.0.0.0/8,::1/128"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Plan:
     """No PUBLIC_URL is set: what is hosted is reached at `url`."""
     captures_mail: bool = False
     """Mail is kept as files and not sent."""
+    calls_loopback: bool = False
+    """Webhooks may go to http:// addresses of this machine."""
+    redis_port: int = 0
+    """Port of 127.0.0.1 on which the embedded Valkey listens, too; 0: none."""
 
     @property
     def url(self) -> str:
@@ -63,12 +70,25 @@ class Plan:
     "--redis-url",
     help="Use this Redis instead of the embedded one.  [default: REDIS_URL, if set]",
 )
-def up(host: str | None, port: int | None, data_dir: Path | None, redis_url: str | None) -> None:
+@click.option(
+    "--redis-port",
+    type=click.IntRange(1, 65_535),
+    help="Port of 127.0.0.1 for the embedded Valkey.  [default: its socket only]",
+)
+def up(
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    redis_url: str | None,
+    redis_port: int | None,
+) -> None:
     """Start everything: the embedded Valkey, the gateway and the consumers.
 
     For development. Ctrl-C stops it in order; jobs and data are there again at the next start.
     """
-    plan = _plan(host, port, data_dir, redis_url)
+    plan = replace(_plan(host, port, data_dir, redis_url), redis_port=redis_port or 0)
+    if redis_port is not None and not plan.embedded:
+        raise WrongUsage("--redis-port is for the embedded Valkey; another Redis is named here.")
     asyncio.run(_up(plan))
     say("Stopped. Everything is stored.")
 
@@ -77,6 +97,7 @@ def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: 
     from consumers.mail.settings import MailSettings
     from consumers.settings import WorkerSettings
     from credentials.settings import CredentialSettings
+    from outbound.settings import OutboundSettings
 
     gateway = gateway_settings(host=host, port=port)
     worker = WorkerSettings()
@@ -91,6 +112,8 @@ def _plan(host: str | None, port: int | None, data_dir: Path | None, redis_url: 
         worker_grace_s=worker.drain_timeout_s + MARGIN_S,
         is_own_address="public_url" not in CredentialSettings().model_fields_set,
         captures_mail=mail == "capture" or (mail is None and not worker.production),
+        calls_loopback=not worker.production
+        and not OutboundSettings().model_fields_set & {"allow_http", "allow_nets"},
     )
 
 
@@ -104,8 +127,10 @@ def names_a_redis(redis_url: str | None) -> bool:
 
 
 async def _up(plan: Plan) -> None:
-    _check_port(plan)
-    server = EmbeddedValkey(plan.data_dir) if plan.embedded else None
+    _check_port(plan.host, plan.port, "--port")
+    if plan.redis_port:
+        _check_port("127.0.0.1", plan.redis_port, "--redis-port")
+    server = EmbeddedValkey(plan.data_dir, plan.redis_port) if plan.embedded else None
     try:
         # Supervised from the first file on: a stop during the start is a stop in order, too.
         async with supervising(say) as supervisor:
@@ -113,7 +138,10 @@ async def _up(plan: Plan) -> None:
                 await server.open()
             if await supervisor.unless_ended(_start_all(plan, supervisor, server)):
                 click.echo(_welcome(plan))
-                await supervisor.wait()
+                with (
+                    recorded(plan.data_dir, _environment(plan, server)) if server else nullcontext()
+                ):
+                    await supervisor.wait()
                 say("Stopping: requests first, then running jobs, then the data store.")
     finally:
         if server is not None:
@@ -152,6 +180,8 @@ def _environment(plan: Plan, server: EmbeddedValkey | None) -> dict[str, str]:
         env["MAIL_BACKEND"] = "capture"
     if plan.is_own_address:
         env["PUBLIC_URL"] = plan.url
+    if plan.calls_loopback:
+        env |= {"WEBHOOK_ALLOW_HTTP": "true", "WEBHOOK_ALLOW_NETS": LOOPBACK}
     url = server.url if server is not None else plan.redis_url
     return {**env, "REDIS_URL": url} if url else env
 
@@ -167,17 +197,18 @@ async def _check_redis(plan: Plan) -> None:
         await redis.close()
 
 
-def _check_port(plan: Plan) -> None:
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
+def _check_port(host: str, port: int, option: str) -> None:
+    """Raise Told if another program listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((plan.host, plan.port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Told(
-                    f"Port {plan.port} is taken by another program, perhaps another credstream. "
-                    "Choose another one with --port."
+                    f"Port {port} is taken by another program, perhaps another credstream. "
+                    f"Choose another one with {option}."
                 ) from None
             raise
 
@@ -187,19 +218,35 @@ def _welcome(plan: Plan) -> str:
         "",
         "Credstream is up.",
         "",
-        f"  API     {plan.url}",
-        f"  try     curl {plan.url}/queue/stats",
+        f"  API        {plan.url}",
+        f"  dashboard  {plan.url}/dashboard",
+        f"  API docs   {plan.url}/docs",
+        f"  try        curl {plan.url}/queue/stats",
     ]
     if plan.captures_mail:
-        lines += ["  mail    is not sent: credstream mail list"]
+        lines += ["  mail       is not sent: credstream mail list"]
     if plan.embedded:
+        lines += [f"  data       {plan.data_dir}"]
+        lines += [f"  Redis      {url}" for url in _redis_urls(plan)]
         lines += [
-            f"  data    {plan.data_dir}",
-            f"  Redis   {EmbeddedValkey(plan.data_dir).url}",
             "",
+            *_python_hint(plan),
             "The data survives restarts. The embedded Valkey is for development: in production",
             "give REDIS_URL a Redis of your own.",
         ]
     else:
-        lines += ["  Redis   your own"]
+        lines += ["  Redis      your own"]
     return "\n".join([*lines, "", "Ctrl-C stops everything in order.", ""])
+
+
+def _redis_urls(plan: Plan) -> list[str]:
+    """Where programs of this user reach the embedded Valkey."""
+    urls = [EmbeddedValkey(plan.data_dir).url]
+    return [*urls, f"redis://127.0.0.1:{plan.redis_port}"] if plan.redis_port else urls
+
+
+def _python_hint(plan: Plan) -> list[str]:
+    """How a Python program finds the jobs of this `up`."""
+    if plan.data_dir.resolve() == default_data_dir().resolve():
+        return ["credstream.connect() in a Python program of this user finds it by itself."]
+    return ["In a Python program: credstream.connect(<the address of Redis above>)."]

@@ -69,10 +69,10 @@ PRODUCTION = {
         ({"SMTP_CA_FILE": "/nowhere/ca.crt"}, "mail", "fail"),
         ({"DRAIN_TIMEOUT_S": "25"}, "mail drain", "warn"),
         ({"WEBHOOK_ALLOW_HTTP": "true"}, "outbound", "fail"),
-        ({"WEBHOOK_ALLOW_NETS": "10.0.0.0/8", "APP_ENV": None}, "outbound", "warn"),
+        ({"WEBHOOK_ALLOW_NETS": "10.0.0.0/8", "APP_ENV": None}, "outbound", "note"),
         ({"WEBHOOK_CA_FILE": "/nowhere/ca.crt"}, "outbound", "fail"),
         ({"PROBE_PORT": "0"}, "probes", "warn"),
-        ({"APP_ENV": None}, "environment", "warn"),
+        ({"APP_ENV": None}, "environment", "note"),
     ],
 )
 def test_settings_that_do_not_go_together_are_told(

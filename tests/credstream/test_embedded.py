@@ -17,9 +17,10 @@ import redis
 from processes import eventually
 
 from credstream import embedded
-from credstream.datadir import LOCK_NAME, MAX_SOCKET_PATH_BYTES, default_data_dir, socket_path
+from credstream.datadir import LOCK_NAME, default_data_dir, socket_path
 from credstream.embedded import DataDirError, EmbeddedError, EmbeddedValkey
 from credstream.process import is_alive
+from streams.development import MAX_SOCKET_PATH_BYTES
 
 OWNER = """
 import asyncio, sys
