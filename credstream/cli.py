@@ -1,6 +1,7 @@
 """The command line. What goes wrong is told in a sentence, never in a traceback."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,8 +15,10 @@ from credstream.commands.keys import keys
 from credstream.commands.mail import mail
 from credstream.commands.scheduler import scheduler
 from credstream.commands.serve import gateway, worker
+from credstream.commands.settings import settings
 from credstream.commands.up import up
 from credstream.commands.verify import verify
+from credstream.environment import load_env_file
 from credstream.sentences import Told, tell
 
 
@@ -37,13 +40,19 @@ class Sentences(click.Group):
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show where in the program an error came from.")
+@click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    help="Settings that the environment does not make.  [default: .env here, if there is one]",
+)
 @click.version_option(__version__, message="credstream %(version)s")
-def main(debug: bool) -> None:
+def main(debug: bool, env_file: Path | None) -> None:
     """Credstream, a job-queue system for credential platforms on Redis Streams.
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody to talk to.
     """
     del debug  # read by Sentences.invoke
+    load_env_file(env_file)
 
 
 @main.command()
@@ -54,7 +63,7 @@ def version() -> None:
 
 COMMANDS = (
     *(up, gateway, worker, scheduler, submit, stats, keys),
-    *(issue, verify, mail, doctor, health),
+    *(issue, verify, mail, doctor, health, settings),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -45,6 +45,16 @@ def mail_table(messages: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def settings_table(settings: Iterable[Mapping[str, str]]) -> Table:
+    """Settings, one a row. Their values came from outside: no markup."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("name", "value", "source"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for one in settings:
+        table.add_row(*(Text(one[column]) for column in ("name", "value", "source")))
+    return table
+
+
 def api_keys_table(records: Iterable["KeyRecord"], now_ms: int) -> Table:
     """API keys, one a row. Their names came from somebody else: no markup."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
