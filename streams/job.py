@@ -1,7 +1,6 @@
 """A job on its way in (NewJob) and in the hands of a handler (Job)."""
 
 import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
@@ -109,35 +108,57 @@ class Job:
         return f"Job(queue={self.queue!r}, id={self.id!r}, attempts_made={self.attempts_made})"
 
 
-class _Mint:
-    """Fresh ids in the order they are asked for: a number that never repeats within a process,
-    and 40 random bits that tell processes apart."""
+_LETTERS = "0123456789abcdefghijklmnopqrstuv"
+"""The digits of base32hex (RFC 4648, section 7) in lower case: they sort as their values do."""
+_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
+_RANDOM = bytes(ord(_LETTERS[byte % 32]) for byte in range(256))
+_COUNTER_BITS = 19
+_RANDOM_CHARS = 13
+
+
+class _IdGenerator:
+    """Ids that sort in the order in which this process made them, and that nobody can predict."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last = 0
-        self.start()
-
-    def start(self) -> None:
-        """A process begins: also one that was forked from a process that had begun."""
-        self._nonce = secrets.token_hex(5)
 
     def take(self, count: int) -> list[str]:
-        # Milliseconds and 16 bits to count within one; a clock that was set back changes nothing.
-        now = time.time_ns() // 1_000_000 << 16
+        # A clock that was set back changes nothing: the numbers go on.
+        now = time.time_ns() // 1_000_000 << _COUNTER_BITS
         with self._lock:
             first = max(now, self._last + 1)
             self._last = first + count - 1
-        nonce = self._nonce
-        return [f"{number:016x}{nonce}" for number in range(first, first + count)]
+        # 32 divides 256: each byte becomes one digit, and all digits are equally likely.
+        text = os.urandom(_RANDOM_CHARS * count).translate(_RANDOM).decode()
+        ids: list[str] = []
+        upper, head = -1, ""
+        for number, at in zip(
+            range(first, first + count), range(0, len(text), _RANDOM_CHARS), strict=True
+        ):
+            if number >> 10 != upper:
+                upper = number >> 10
+                head = _eleven_digits(upper)
+            ids.append(head + _PAIRS[number & 1023] + text[at : at + _RANDOM_CHARS])
+        return ids
 
 
-_MINT = _Mint()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_MINT.start)
+def _eleven_digits(number: int) -> str:
+    """55 bits in base32hex."""
+    pairs = _PAIRS
+    return (
+        f"{_LETTERS[number >> 50]}{pairs[number >> 40 & 1023]}{pairs[number >> 30 & 1023]}"
+        f"{pairs[number >> 20 & 1023]}{pairs[number >> 10 & 1023]}{pairs[number & 1023]}"
+    )
+
+
+_GENERATOR = _IdGenerator()
 
 
 def new_ids(count: int) -> list[str]:
-    """`count` fresh ids: 26 hex digits that begin with the time. Those of one process sort in the
-    order they were made, so its delayed jobs that become due together run in that order."""
-    return _MINT.take(count)
+    """`count` fresh ids: 26 digits of base32hex.
+
+    13 hold the time (46 bits of epoch milliseconds) and a counter (19 bits), 13 are random
+    (65 bits, fresh for each id). Those of one process sort in the order they were made, so its
+    delayed jobs that become due together run in that order."""
+    return _GENERATOR.take(count)

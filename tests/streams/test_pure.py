@@ -3,6 +3,7 @@
 import doctest
 import os
 import time
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from schemas.spec import QueueSpec
 from streams import NewJob
 from streams.backoff import delay_ms
 from streams.encode import CALL_BYTES, CALL_JOBS, INLINE_BYTES, Batch, batches
-from streams.job import new_ids
+from streams.job import _IdGenerator, new_ids
 from streams.options import backoff_of, opts_of, resolve
 from streams.record import Header, fields
 
@@ -110,7 +111,24 @@ def test_a_forked_process_makes_other_ids() -> None:
     theirs, ours = os.read(read, 100).decode(), new_ids(1)[0]
     os.close(read)
     os.close(write)
-    assert theirs[16:] != ours[16:]
+    assert theirs[13:] != ours[13:]
+
+
+def test_no_id_tells_anything_about_the_random_half_of_another() -> None:
+    halves = [job_id[13:] for job_id in new_ids(4_000)]
+    assert len(set(halves)) == 4_000
+    for place in range(13):
+        counts = Counter(half[place] for half in halves)
+        assert set(counts) == set("0123456789abcdefghijklmnopqrstuv")
+        assert max(counts.values()) < 250, "125 are expected; 250 are 11 standard deviations off"
+
+
+def test_an_id_begins_with_the_time_in_base32hex(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = _IdGenerator()
+    monkeypatch.setattr(time, "time_ns", lambda: 1_795_485_650_090 * 1_000_000)
+    first, *_, last = fresh.take(3_000)
+    assert int(first[:13], 32) == 1_795_485_650_090 << 19
+    assert int(last[:13], 32) - int(first[:13], 32) == 2_999
 
 
 # --- backoff
