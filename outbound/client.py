@@ -20,7 +20,7 @@ from yarl import URL
 from outbound.answers import Connector
 from outbound.errors import Blocked, OutboundError, TooLarge
 from outbound.faults import Lost, meaning, refused_by_proxy, unreachable
-from outbound.guard import Guard, Judged, OpenSocket, Trail, plain_socket, trail
+from outbound.guard import DIALLED_MAX, Guard, Judged, OpenSocket, Trail, plain_socket, trail
 from outbound.names import Bounded, Names, resolve_all
 from outbound.settings import OutboundSettings
 from outbound.urls import admitted
@@ -191,6 +191,7 @@ async def open_client(
         use_dns_cache=False,
         force_close=True,
         limit=0,
+        interleave=DIALLED_MAX,
         ssl=await asyncio.to_thread(_tls, settings.ca_file),
         socket_factory=guard.socket_for,
     )

@@ -6,9 +6,11 @@ name may resolve to something else the second time (SS-2, SS-4).
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -95,10 +97,15 @@ class Guard:
         return None if network is None else f"{network} is not public"
 
 
+DIALLED_MAX = 4
+"""Addresses of one name that one request dials. It is the connector's `interleave` too: so many of
+each family are dropped after a round of dialling, thus all, and none is dialled twice."""
+
+
 class Judged(AbstractResolver):
-    """What connections are made with. Of a name that has only addresses which are not dialled, one
-    is left: the connector would come back to all of them after each, and by the time it takes a
-    tenant could tell that the name exists (SS-7)."""
+    """The addresses of a name that a connection may be made to, at most `DIALLED_MAX`. When none
+    may be dialled, the first is left for `Guard.socket_for` to refuse: a blocked name and an
+    unknown one then take the same time (SS-7)."""
 
     def __init__(self, inner: AbstractResolver, guard: Guard) -> None:
         self._inner = inner
@@ -109,11 +116,25 @@ class Judged(AbstractResolver):
     ) -> list[ResolveResult]:
         """As the resolver inside. Raises OSError."""
         found = await self._inner.resolve(host, port, family)
-        is_blocked = all(self._guard.refusal(place["host"], port) for place in found)
-        return found[:1] if is_blocked and not self._guard.is_proxied else found
+        distinct = _by_turns(found)
+        if self._guard.is_proxied:
+            return distinct[:DIALLED_MAX]
+        public = [p for p in distinct if self._guard.refusal(p["host"], port) is None]
+        return public[:DIALLED_MAX] or distinct[:1]
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _by_turns(found: list[ResolveResult]) -> list[ResolveResult]:
+    """Each address once, the families by turns: IPv6 may be there and lead nowhere."""
+    distinct = {place["host"]: place for place in found}.values()
+    rank: Counter[int] = Counter()
+    turns = []
+    for place in distinct:
+        turns.append((rank[place["family"]], place))
+        rank[place["family"]] += 1
+    return [place for _, place in sorted(turns, key=itemgetter(0))]
 
 
 def _is_here(address: Address) -> bool:

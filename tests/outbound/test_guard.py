@@ -293,6 +293,35 @@ async def test_how_long_it_takes_does_not_tell_a_blocked_name_from_an_unknown_on
     assert max(turns.values()) - min(turns.values()) < 200, turns
 
 
+async def test_a_request_dials_at_most_four_addresses_of_a_name_each_once() -> None:
+    """However many addresses a name has, of whichever family, and however often it says them."""
+    four = [f"93.184.216.{n}" for n in range(1, 33)]
+    both = [f"2606:4700::{n:x}" for n in range(1, 17)] + four[:16]
+    hidden = [f"10.0.0.{n}" for n in range(1, 31)] + ["93.184.216.1", "93.184.216.2"]
+    names = {"four.test": four, "both.test": both, "twice.test": four[:2] * 8, "some.test": hidden}
+    dialled = {"four.test": 4, "both.test": 4, "twice.test": 2, "some.test": 2}
+    for host, expected in dialled.items():
+        dials = Dials()
+        async with open_client(
+            OutboundSettings(own=()), names=Told(names), open_socket=dials
+        ) as client:
+            with pytest.raises(Unreachable) as caught:
+                await client.get(f"https://{host}/", max_bytes=1)
+        assert caught.value.code == "connect_refused"
+        assert len(dials.made) == len(set(dials.made)) == expected, (host, dials.made)
+        assert sum(":" in address for address in dials.made) == (2 if host == "both.test" else 0)
+
+
+async def test_an_address_that_answers_is_found_behind_three_that_are_closed() -> None:
+    names = Told({"hook.test": ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.1"]})
+    async with (
+        receiver(reply(200, b"here")) as server,
+        open_client(open_settings(), names=names) as client,
+    ):
+        answer = await client.get(f"http://hook.test:{server.port}/", max_bytes=10)
+    assert answer.body == b"here"
+
+
 def test_openings_are_announced_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         outbound.client._warn(OutboundSettings(own=()))
