@@ -18,10 +18,9 @@ from typing import Any
 import orjson
 
 from streams.connection import Redis
-from streams.keys import DIDS, DIDS_LISTED, DidKeys, hosted
+from streams.keys import DidKeys, hosted
 from streams.store import change
 
-SCAN_KEYS = 500
 """How many keys of Redis one step of a walk looks at."""
 MEMORY_S = 30 * 24 * 3600
 """Longer than a failed job is kept, so that also a revived one finds what it did."""
@@ -121,28 +120,6 @@ async def write_down(redis: Redis, organization_id: str, did: str) -> None:
     whoever dies when."""
     key = hosted(organization_id)
     await redis.command(b"ZADD", key, 0, did, key=key)
-
-
-async def write_down_old(redis: Redis) -> bool:
-    """Enter DIDs that were made before there were lists; once, then that is known. False: it was.
-
-    Walks all keys of every node, and may be repeated or run twice at once. Raises Unavailable."""
-    if await redis.command(b"EXISTS", DIDS_LISTED, key=DIDS_LISTED):
-        return False
-    for link in await redis.everywhere():
-        cursor = b"0"
-        while True:
-            scan = (b"SCAN", cursor, b"MATCH", DIDS, b"COUNT", SCAN_KEYS)
-            cursor, names = await redis.judge((await link.run(scan))[0], scan)
-            for name in set(names):
-                did = name.decode().removeprefix("cs:did:{").removesuffix("}")
-                owner = await redis.command(b"HGET", name, "org", key=DidKeys(did).prefix)
-                if owner is not None:
-                    await write_down(redis, owner.decode(), did)
-            if cursor == b"0":
-                break
-    await redis.command(b"SET", DIDS_LISTED, 1, key=DIDS_LISTED)
-    return True
 
 
 async def create(redis: Redis, new: Change, version: Version) -> Reply:

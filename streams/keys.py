@@ -120,12 +120,6 @@ class DidKeys(Keys):
         self.by_name = {**self.by_name, "vault": vault(did).encode()}
 
 
-DIDS = b"cs:did:{*}"
-"""The records of all hosted DIDs, for a walk."""
-DIDS_LISTED = "cs:dids:listed"
-"""That every DID is in the list of its organization: older ones were entered afterwards."""
-
-
 def hosted(organization_id: str) -> str:
     """The tenant's hosted DIDs: a sorted set of names, all with the score 0."""
     digest = hashlib.sha256(organization_id.encode()).hexdigest()[:32]
@@ -193,6 +187,10 @@ def status_list(pool: str, name: str = "", revocation: str = "") -> Keys:
         "revoked": f"{revocation or name}:bits",
     }
     return Keys(f"cs:status:{{{pool}}}:", names)
+
+
+STATUS_POOLS = b"cs:status:{*}:pool"
+"""The lists that are open in every pool, for a walk."""
 
 
 def credential(identifier: str) -> Keys:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from schemas.status import PURPOSES, Frame, Owner, Place, Purpose, fresh_name, is_list_id
 from streams import keys
 from streams.connection import Redis
+from streams.scan import scan
 from streams.store import change
 
 FULL_PERCENT = 80
@@ -258,6 +259,19 @@ async def renew(redis: Redis, owner: Owner) -> dict[str, int]:
         if reply[0] == b"OK":
             versions[list_id] = reply[1]
     return versions
+
+
+async def retire_open_lists(redis: Redis) -> int:
+    """Draw no more indexes from the lists that are open now; answers how many there were.
+
+    For a Redis that was restored from a backup: it does not know the indexes drawn since. Lists
+    that are retired go on being served and changed. Raises Unavailable."""
+    retired = 0
+    async for names in scan(redis, keys.STATUS_POOLS):
+        for name in names:
+            retired += await redis.command(b"HLEN", name, key=name)
+            await redis.command(b"DEL", name, key=name)
+    return retired
 
 
 def _candidates(size: int) -> list[int]:

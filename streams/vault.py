@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass
 
 from streams import keys
 from streams.connection import Redis
+from streams.scan import scan
 from streams.store import change
 
 ORIGIN_MEMORY_S = 30 * 24 * 3600
 """Longer than a failed job is kept, so that also a revived one finds what it made."""
-SCAN_KEYS = 500
-"""How many keys of Redis one step of a walk looks at."""
 LOOKED_AT = 10_000
 """Stored values that a look for KEKs reads, at most."""
 BOOT_STEPS = 100
@@ -128,19 +127,12 @@ class Stored:
 async def stored(redis: Redis) -> AsyncIterator[list[Stored]]:
     """Everything that is sealed under a KEK, in batches: keys of DIDs, keys that sign webhooks.
 
-    Nodes are walked with SCAN: what lay there all the time is shown at least once, what came in
-    meanwhile perhaps not.
+    What lay there all the time is shown at least once, what came in meanwhile perhaps not.
     """
-    for link in await redis.everywhere():
-        for pattern, read in ((keys.VAULTS, _in_vault), (keys.WEBHOOK_SECRETS, _in_destination)):
-            cursor = b"0"
-            while True:
-                scan = (b"SCAN", cursor, b"MATCH", pattern, b"COUNT", SCAN_KEYS)
-                cursor, names = await redis.judge((await link.run(scan))[0], scan)
-                found = [await read(redis, name.decode()) for name in sorted(set(names))]
-                yield [value for batch in found for value in batch]
-                if cursor == b"0":
-                    break
+    for pattern, read in ((keys.VAULTS, _in_vault), (keys.WEBHOOK_SECRETS, _in_destination)):
+        async for names in scan(redis, pattern.encode()):
+            found = [await read(redis, name) for name in names]
+            yield [value for batch in found for value in batch]
 
 
 async def keks_in_use(redis: Redis, steps: int | None = None) -> set[str]:

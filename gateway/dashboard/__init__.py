@@ -94,7 +94,6 @@ def install(app: web.Application) -> None:
     app.cleanup_ctx.append(compiling)
     app.cleanup_ctx.append(app[LIBRARY].living)
     app.cleanup_ctx.append(redrive.looking)
-    app.cleanup_ctx.append(dids.listing)
     settings = LoginSettings()
     if settings.client_id is not None:
         app[PROVIDER] = Provider(settings, OidcSettings(), app[PROVIDER_KEYS])

@@ -1,9 +1,5 @@
 """Hosted DIDs of an organization: their documents, and the public half of their keys."""
 
-import asyncio
-import contextlib
-import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -17,12 +13,8 @@ from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from streams import dids
 from streams.dids import HostedDid
-from streams.errors import CredstreamError
-
-logger = logging.getLogger(__name__)
 
 HERE = "/dashboard/dids"
-AGAIN_S = 10.0
 PAGE = 50
 START_MAX = 1_000_000
 DID_MAX_CHARS = 2_048
@@ -66,27 +58,6 @@ async def one(request: web.Request) -> web.Response:
     if known is None or not principal_of(request).may_see(known.organization_id):
         raise DidNotFound("No DID of this name is hosted here.")
     return page(request, "did.html", title=did, here=HERE, did=known, keys=keys_of(known))
-
-
-async def listing(app: web.Application) -> AsyncIterator[None]:
-    """For `cleanup_ctx` of the application: DIDs older than the lists come into them."""
-    task = asyncio.create_task(_list_old(app))
-    yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-async def _list_old(app: web.Application) -> None:
-    while True:
-        try:
-            if await dids.write_down_old(app[REDIS]):
-                logger.info("every hosted DID is in the list of its organization")
-        except CredstreamError as error:
-            logger.debug("hosted DIDs cannot be listed yet: %s", error)
-            await asyncio.sleep(AGAIN_S)
-        else:
-            return
 
 
 def keys_of(did: HostedDid) -> list[dict[str, Any]]:
