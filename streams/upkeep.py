@@ -46,9 +46,9 @@ class Upkeep:
         self.store = Store(redis, spec.name)
 
     async def promote(self, interval_ms: int = 0) -> Done:
-        """Delayed jobs that are due become waiting, 100 a call."""
+        """Delayed jobs that are due become waiting, the most urgent first, at most 100 a call."""
         reply = await self.store.call("promote", interval_ms=interval_ms)
-        return Done(reply[1], reply[1] == 100, reply[0] == b"SKIP")
+        return Done(reply[1], bool(reply[2]), reply[0] == b"SKIP")
 
     async def reclaim(self, interval_ms: int = 0) -> Done:
         """Jobs of workers that fell silent for the queue's lease return to waiting."""

@@ -1,29 +1,53 @@
--- raise: due delayed jobs move to their lanes; answers how many.
--- needs: @lanes jobs delayed delayed_jobs, and lanes read before; checks its lanes itself
+-- raise: due delayed jobs move to their lanes, those of the most urgent priority first and in each
+--   priority those due first; at most 100 jobs and about 1 MiB a call. A score in `delayed` is
+--   priority * 1e13 + due ms. `due` in meta is a lower bound of the next due time.
+--   answers how many, and the next due time (nil: none; 0: more are due)
+-- needs: @lanes jobs delayed delayed_jobs meta, and lanes read before; checks its lanes itself
 local function raise(now)
-  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 100)
-  if #due == 0 then return 0 end
-  local records, places, checked = redis.call('HMGET', delayed_jobs, unpack(due)), {}, {}
-  for k = 1, #due do
+  local ids, records, bytes, next_due = {}, {}, 0, nil
+  for priority = 0, 10 do
+    local base, from, full, head = priority * 1e13, 0, false, nil
+    repeat
+      local some, due = redis.call('ZRANGEBYSCORE', delayed, base, base + 1e13 - 1, 'WITHSCORES',
+        'LIMIT', from, 16), {}
+      for k = 1, #some, 2 do
+        if some[k + 1] - base > now then head = some[k + 1] - base; break end
+        if #ids + #due < 100 then due[#due + 1] = some[k] end
+      end
+      local found = due[1] and redis.call('HMGET', delayed_jobs, unpack(due)) or {}
+      for k = 1, #due do
+        ids[#ids + 1] = due[k]; records[#ids] = found[k]
+        bytes = bytes + #(found[k] or '')
+      end
+      from, full = from + 16, #ids == 100 or bytes >= 1048576
+    until head or full or #some < 32
+    if full then next_due = 0; break end
+    if head then next_due = math.min(next_due or head, head) end
+  end
+  local places, checked = {}, {}
+  for k = 1, #ids do
     local priority = records[k] and string.match(records[k], '^%d+:(%d+)')
     if priority and not checked[priority] then
       redis.call('XLEN', KEYS[priority + 2])
       checked[priority] = true
     end
   end
-  for k = 1, #due do
-    local id, record = due[k], records[k]
-    if record then
-      local fields = parts(record)
+  for k = 1, #ids do
+    if records[k] then
+      local fields = parts(records[k])
       local priority = string.match(fields[1], '^%d+:(%d+)')
-      local entry = redis.call('XADD', KEYS[priority + 2], '*', 'j', id, 'h', fields[1], 'b',
+      local entry = redis.call('XADD', KEYS[priority + 2], '*', 'j', ids[k], 'h', fields[1], 'b',
         unpack(fields, 2))
-      places[#places + 1] = id; places[#places + 1] = priority .. ':' .. entry
-      redis.call('ZADD', lanes, priority, priority)
+      places[#places + 1] = ids[k]; places[#places + 1] = priority .. ':' .. entry
     end
   end
+  for priority in pairs(checked) do redis.call('ZADD', lanes, priority, priority) end
   if #places > 0 then redis.call('HSET', jobs, unpack(places)) end
-  redis.call('ZREM', delayed, unpack(due))
-  redis.call('HDEL', delayed_jobs, unpack(due))
-  return #due
+  if #ids > 0 then
+    redis.call('ZREM', delayed, unpack(ids))
+    redis.call('HDEL', delayed_jobs, unpack(ids))
+  end
+  if next_due then redis.call('HSET', meta, 'due', string.format('%.0f', next_due))
+  else redis.call('HDEL', meta, 'due') end
+  return #ids, next_due
 end

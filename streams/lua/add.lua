@@ -4,32 +4,32 @@
 -- Known ids are left alone and answered with their state. KEPT: this was answered before, as `idem` says.
 -- from: new
 -- to: waiting delayed
--- keys: @lanes lanes jobs delayed delayed_jobs gone_jobs blobs wake events idem
+-- keys: @lanes lanes jobs delayed delayed_jobs gone_jobs blobs wake events meta idem
 -- args: nonce again once runs...
 -- replies: OK KEPT
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kept = once ~= '' and redis.call('HMGET', idem, 'said', 'answer') or {}
 if kept[1] then return {'KEPT', kept[1], kept[2]} end
-local ids, i, last = {}, runs, #ARGV
+local ids, i, last, later = {}, runs, #ARGV, false
 while i < last do
   local per_job = 2
   if string.find(ARGV[i + 3], 'C', 1, true) then per_job = 3 end
   if string.find(ARGV[i + 3], 'B', 1, true) then per_job = per_job + 1 end
   redis.call('XLEN', KEYS[ARGV[i] + 2])
   local count = ARGV[i + 4]
+  later = later or ARGV[i + 1] ~= '0'
   i = i + 5
   for _ = 1, count do ids[#ids + 1] = ARGV[i]; i = i + per_job end
 end
 local known = redis.call('HMGET', jobs, unpack(ids))
 local gone = again == '1' and redis.call('HMGET', gone_jobs, unpack(ids)) or {}
-local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-redis.call('ZCARD', lanes); redis.call('ZCARD', wake); redis.call('XLEN', events)
-redis.call('HLEN', delayed_jobs); redis.call('HLEN', blobs)
+local head = later and tonumber(redis.call('HGET', meta, 'due'))
+if later then redis.call('ZCARD', delayed); redis.call('HLEN', delayed_jobs) end
+redis.call('ZCARD', lanes); redis.call('ZCARD', wake); redis.call('XLEN', events); redis.call('HLEN', blobs)
 
 local reply, seen, places, added = {'OK', now}, {}, {}, {}
-local n, rouse = 0, false
-i = runs
+local n, i, rouse, sooner = 0, runs, false, false
 while i < last do
   local priority, delay, expires, flags = ARGV[i], ARGV[i + 1] + 0, ARGV[i + 2] + 0, ARGV[i + 3]
   local has_callback = string.find(flags, 'C', 1, true)
@@ -66,10 +66,10 @@ while i < last do
       if delay > 0 then
         local record = header .. '\0' .. body
         if callback then record = record .. '\0c\0' .. callback end
-        redis.call('ZADD', delayed, now + delay, id)
+        redis.call('ZADD', delayed, priority * 1e13 + now + delay, id)
         redis.call('HSET', delayed_jobs, id, record)
         place = 'd'
-        rouse = rouse or not head or now + delay < tonumber(head)
+        if not head or now + delay < head then head, sooner = now + delay, true end
       else
         if callback then
           place = redis.call('XADD', lane, '*', 'j', id, 'h', header, 'b', body, 'c', callback)
@@ -87,7 +87,8 @@ while i < last do
   if some then redis.call('ZADD', lanes, priority, priority); rouse = true end
 end
 if #places > 0 then redis.call('HSET', jobs, unpack(places)) end
-if rouse then redis.call('ZADD', wake, 0, '1') end
+if sooner then redis.call('HSET', meta, 'due', string.format('%.0f', head)) end
+if rouse or sooner then redis.call('ZADD', wake, 0, '1') end
 for from = 1, #added, 50 do
   redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'added', 'i',
     table.concat(added, ' ', from, math.min(from + 49, #added)))

@@ -11,7 +11,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local room = want + 0
-local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency')
+local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency', 'due')
 if state[1] then return {'PAUSED', now, -1} end
 
 local max, expired, granted = tonumber(state[2]), 0, tonumber(state[4] or 0)
@@ -38,8 +38,8 @@ if state[5] then
   if room <= 0 then return {'FULL', now, -1} end
 end
 
-local head, next_ms = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2], -1
-local due = head and tonumber(head) <= now
+local head, next_ms = tonumber(state[6]), -1
+local due = head and head <= now
 local marks, waiting = redis.call('HLEN', cancel) > 0, redis.call('ZRANGE', lanes, 0, -1)
 if due or waiting[1] then
   for k = 1, #waiting do redis.call('XLEN', KEYS[waiting[k] + 2]) end
@@ -48,8 +48,8 @@ if due or waiting[1] then
   redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs)
 end
 if due then
-  raise(now)
-  head, waiting = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2], redis.call('ZRANGE', lanes, 0, -1)
+  redis.call('ZCARD', delayed)
+  head, waiting = select(2, raise(now)), redis.call('ZRANGE', lanes, 0, -1)
 end
 if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
 if head then next_ms = math.max(0, head - now) end

@@ -28,8 +28,10 @@ local alive, beats = 0, redis.call('HVALS', workers)
 for k = 1, #beats do
   if tonumber(string.match(beats[k], '^%d+')) >= now - silent_ms then alive = alive + 1 end
 end
+local due = 0
+for n = 0, 10 do due = due + redis.call('ZCOUNT', delayed, n * 1e13, n * 1e13 + now) end
 local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency')
 return {'OK', now, length - active, active, redis.call('XLEN', completed), redis.call('XLEN', dead),
   redis.call('ZCARD', delayed), facts[1] and 1 or 0, alive, oldest and math.max(0, now - oldest) or -1,
-  facts[2] or '', facts[3] or '', facts[4] or '', redis.call('ZCOUNT', delayed, '-inf', now),
+  facts[2] or '', facts[3] or '', facts[4] or '', due,
   redis.call('XLEN', outbox)}

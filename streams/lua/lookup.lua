@@ -11,7 +11,7 @@ if not place then return {'MISSING'} end
 local kind, entry = string.match(place, '^(%w+):?(.*)$')
 local state, fields
 if kind == 'd' then
-  state, entry = 'delayed', redis.call('ZSCORE', delayed, id)
+  state, entry = 'delayed', string.format('%.0f', redis.call('ZSCORE', delayed, id) % 1e13)
   fields = {'j', id, 'p', redis.call('HGET', delayed_jobs, id)}
 else
   local key = kind == 'c' and completed or kind == 'f' and dead or KEYS[(tonumber(kind) or -1) + 2]

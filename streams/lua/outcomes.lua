@@ -34,7 +34,7 @@ for k = 1, #ids do
     elseif kind == 'f' then row[1] = 'failed'
     else row[1] = upto(entry, delivered(lane)) and 'active' or 'waiting' end
     if detail == 'data' and kind == 'd' then
-      entry = redis.call('ZSCORE', delayed, id)
+      entry = string.format('%.0f', redis.call('ZSCORE', delayed, id) % 1e13)
       fields = {'j', id, 'p', redis.call('HGET', delayed_jobs, id)}
     elseif detail == 'data' or detail == 'result' and (kind == 'c' or kind == 'f') then
       local key = kind == 'c' and completed or kind == 'f' and dead or KEYS[lane + 2]

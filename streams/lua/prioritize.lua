@@ -3,7 +3,7 @@
 --   its new lane; one that already waits there keeps its place.
 -- from: waiting delayed
 -- to: waiting delayed
--- keys: @lanes lanes jobs delayed_jobs events wake audit
+-- keys: @lanes lanes jobs delayed delayed_jobs events wake audit
 -- args: id priority who
 -- replies: OK MISSING WRONG
 -- uses: audit
@@ -17,7 +17,9 @@ local state = 'waiting'
 if kind == 'd' then
   state = 'delayed'
   local layout, rest = string.match(redis.call('HGET', delayed_jobs, id), '^(%d+:)%d+(.*)$')
+  local due = redis.call('ZSCORE', delayed, id) % 1e13
   redis.call('HSET', delayed_jobs, id, layout .. priority .. rest)
+  redis.call('ZADD', delayed, priority * 1e13 + due, id)
 elseif kind ~= priority then
   local lane = KEYS[(kind == 'b' and -1 or kind) + 2]
   local held = redis.pcall('XPENDING', lane, 'workers', entry, entry, 1)

@@ -11,11 +11,12 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found, lanes_of, entries, ids = held(list, 6)
-local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-local capped = redis.call('HGET', meta, 'concurrency')
+local capped, head = unpack(redis.call('HMGET', meta, 'concurrency', 'due'))
+head = tonumber(head)
+redis.call('ZCARD', delayed)
 redis.call('HLEN', delayed_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
 
-local reply, moved, rouse = {'OK', now}, {}, false
+local reply, moved, sooner = {'OK', now}, {}, false
 for k = 1, #ids do
   local fields, at = found[k], list + (k - 1) * 6
   if type(fields) == 'string' then reply[#reply + 1] = k; reply[#reply + 1] = fields
@@ -27,14 +28,15 @@ for k = 1, #ids do
     end
     local due = now + ARGV[at + 5]
     redis.call('HSET', delayed_jobs, ids[k], ARGV[at + 3] .. '\0' .. body .. rest .. '\0x\0' .. ARGV[at + 4])
-    redis.call('ZADD', delayed, due, ids[k])
+    redis.call('ZADD', delayed, string.match(ARGV[at + 3], '^%d+:(%d+)') * 1e13 + due, ids[k])
     redis.call('HSET', jobs, ids[k], 'd')
     redis.call('XACK', KEYS[lanes_of[k] + 2], 'workers', entries[k])
     redis.call('XDEL', KEYS[lanes_of[k] + 2], entries[k])
     moved[#moved + 1] = ids[k]
-    rouse = rouse or not head or due < tonumber(head)
+    if not head or due < head then head, sooner = due, true end
   end
 end
-if rouse or capped and #moved > 0 then redis.call('ZADD', wake, 0, '1') end
+if sooner then redis.call('HSET', meta, 'due', string.format('%.0f', head)) end
+if sooner or capped and #moved > 0 then redis.call('ZADD', wake, 0, '1') end
 tell('delayed', moved)
 return reply

@@ -3,7 +3,7 @@
 --   LOOP: it has ended more often than `most_endings` ('': without bound) and stays where it is.
 -- from: failed
 -- to: waiting delayed
--- keys: @lanes lanes jobs delayed delayed_jobs dead expiry_dead events wake audit idem
+-- keys: @lanes lanes jobs delayed delayed_jobs dead expiry_dead events wake meta audit idem
 -- args: id delay_ms most_endings who once
 -- replies: OK MISSING WRONG LOOP
 -- uses: audit once
@@ -23,10 +23,10 @@ local fields = redis.call('XRANGE', dead, grave, grave)[1][2]
 local layout, priority, endings, flags, added =
   string.match(fields[4], '^(%d+):(%d+):%d+:%d+:%d+:(%d+):(%w*):%d*:[^:]*:(%d+)')
 if most_endings ~= '' and tonumber(endings) > tonumber(most_endings) then return {'LOOP', endings} end
-local head = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+local head = tonumber(redis.call('HGET', meta, 'due'))
 redis.call('XLEN', KEYS[priority + 2]); redis.call('ZCARD', lanes); redis.call('ZCARD', expiry_dead)
 redis.call('XLEN', events); redis.call('ZCARD', wake); redis.call('XLEN', audit)
-redis.call('HLEN', delayed_jobs)
+redis.call('ZCARD', delayed); redis.call('HLEN', delayed_jobs)
 local state, rouse = 'waiting', true
 fields[4] = layout .. ':' .. priority .. ':0:0:0:' .. endings .. ':' .. flags .. '::f.' .. grave .. ':' .. added
 if tonumber(delay_ms) > 0 then
@@ -38,9 +38,10 @@ if tonumber(delay_ms) > 0 then
     else rest = rest .. '\0' .. fields[f] .. '\0' .. fields[f + 1] end
   end
   redis.call('HSET', delayed_jobs, id, fields[4] .. '\0' .. body .. rest)
-  redis.call('ZADD', delayed, due, id)
+  redis.call('ZADD', delayed, priority * 1e13 + due, id)
   redis.call('HSET', jobs, id, 'd')
-  rouse = not head or due < tonumber(head)
+  rouse = not head or due < head
+  if rouse then redis.call('HSET', meta, 'due', string.format('%.0f', due)) end
 else
   local entry = redis.call('XADD', KEYS[priority + 2], '*', unpack(fields))
   redis.call('HSET', jobs, id, priority .. ':' .. entry)

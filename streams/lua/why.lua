@@ -17,7 +17,7 @@ local kind, entry = string.match(place, '^(%w+):?(.*)$')
 local lane = kind == 'b' and -1 or tonumber(kind)
 local state, header, worker = 'waiting', '', ''
 if kind == 'd' then
-  state, entry = 'delayed', redis.call('ZSCORE', delayed, id)
+  state, entry = 'delayed', string.format('%.0f', redis.call('ZSCORE', delayed, id) % 1e13)
   header = string.match(redis.call('HGET', delayed_jobs, id), '^[%d%w:.~-]*')
   lane = tonumber(string.match(header, '^%d+:(%d+)'))
 else

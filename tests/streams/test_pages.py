@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from by_hand import Hand
-from ledger import key
+from ledger import make_due
 
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
@@ -82,7 +82,7 @@ async def test_delayed_jobs_due_together_come_in_the_order_they_were_added(
 ) -> None:
     ids = await fill(queue, 300, delay=1_000_000)
     for job_id in ids:
-        raw.zadd(key("chaos", "delayed"), {job_id: 5})
+        make_due(raw, "chaos", job_id)
     assert await shown(queue, State.DELAYED, 0, 299) == ids
     assert [claim.job.id for claim in await hand.take(100)] == ids[:100]
 

@@ -12,6 +12,7 @@ from consistency import snapshot
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from ledger import make_due
 from queue_life import HOOK, HOUR_MS, IDS, QueueLife
 
 from schemas.job import State
@@ -169,7 +170,8 @@ class Life(QueueLife):
     def due(self, data: st.DataObject, promote: bool) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.model.due)))
         self.model.due[job_id] = float(next(self.made_due))
-        self.raw.zadd(self.key("delayed"), {job_id: self.model.due[job_id]})
+        priority = self.model.jobs[job_id].priority
+        make_due(self.raw, self.queue.name, job_id, self.model.due[job_id], priority)
         if promote:
             now_ms = self.now_ms()
             done = self.do(self.upkeep.promote())

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger import BAND
+
 from streams import Queue
 from streams.keys import LANES
 from streams.record import Header
@@ -42,6 +44,8 @@ class Snapshot:
     sets: dict[str, dict[str, float]] = field(default_factory=dict)
     streams: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     limit: list[str] = field(default_factory=list)
+    bands: dict[str, int] = field(default_factory=dict)
+    """The priority in the score of each delayed job."""
 
     @property
     def places(self) -> dict[str, Place]:
@@ -87,6 +91,9 @@ async def snapshot(queue: Queue) -> Snapshot:
     exist = [lane for lane in LANES if next(replies)]
     found.hashes = {name: _pairs(next(replies)) for name in HASHES}
     found.sets = {n: {m: float(s) for m, s in _pairs(next(replies)).items()} for n in SETS}
+    bands = {job_id: divmod(score, BAND) for job_id, score in found.sets["delayed"].items()}
+    found.sets["delayed"] = {job_id: due for job_id, (_, due) in bands.items()}
+    found.bands = {job_id: int(priority) for job_id, (priority, _) in bands.items()}
     found.streams = {name: _entries(next(replies)) for name in STREAMS}
     found.limit = next(replies)
     groups = await queue.redis.run(at, *(("XINFO", "GROUPS", lanes[lane]) for lane in exist))
@@ -165,6 +172,11 @@ def _check_sets(seen: Snapshot) -> None:
         }
         assert seen.sets[f"expiry_{name}"].keys() == own, f"{name}: retentions and entries differ"
     assert seen.sets["delayed"].keys() == seen.hashes["delayed_jobs"].keys()
+    delayed = {i: one.header.priority for i, one in seen.places.items() if one.kind == "delayed"}
+    assert seen.bands == delayed, "priorities of delayed jobs and their scores differ"
+    soonest = min(seen.sets["delayed"].values(), default=None)
+    if soonest is not None:
+        assert float(seen.hashes["meta"]["due"]) <= soonest, "a due job would not be looked for"
     assert seen.sets["gone"].keys() == seen.hashes["gone_jobs"].keys()
     granted = sum(int(grant.partition(":")[2]) for grant in seen.limit)
     assert int(seen.hashes["meta"].get("granted", 0)) == granted, f"limiter: {seen.limit}"

@@ -6,6 +6,8 @@ from typing import Any
 
 LANES = ("back", *(f"p{priority}" for priority in range(11)))
 BATCH = 10_000
+BAND = 1e13
+"""A score in `delayed` is priority * BAND + when the job is due."""
 
 
 def key(queue: str, name: str) -> str:
@@ -40,6 +42,12 @@ def ended_events(raw: Any, queue: str, word: str) -> Counter[str]:
         if fields[b"e"].decode() == word:
             told.update(fields[b"i"].decode().split())
     return told
+
+
+def make_due(raw: Any, queue: str, job_id: str, at_ms: float = 1, priority: int = 5) -> None:
+    """A delayed job is due since `at_ms`, as if that much time had passed."""
+    raw.zadd(key(queue, "delayed"), {job_id: priority * BAND + at_ms})
+    raw.hset(key(queue, "meta"), "due", 0)
 
 
 def assert_all_completed(raw: Any, queue: str, wanted: Iterable[str]) -> None:

@@ -73,9 +73,10 @@ class Model:
         self.due[job.id] = due_ms
 
     def promote(self, now_ms: int) -> int:
-        """Due jobs in the order they became due."""
-        ready = sorted((at, job_id) for job_id, at in self.due.items() if at <= now_ms)[:100]
-        for _, job_id in ready:
+        """Due jobs, the most urgent first, and of those in the order they became due."""
+        due = (job_id for job_id, at in self.due.items() if at <= now_ms)
+        ready = sorted(due, key=lambda i: (self.jobs[i].priority, self.due[i], i))[:100]
+        for job_id in ready:
             del self.due[job_id]
             self.wait(self.jobs[job_id], self.jobs[job_id].priority)
         return len(ready)
