@@ -29,7 +29,7 @@ from gateway.routes import Route
 from gateway.security import address_of, check_host, check_query, check_site, without_keys
 from gateway.sessions import signed_in
 from gateway.throttle import charge, quota_headers
-from outbound.settings import OutboundSettings
+from outbound.settings import OidcOutboundSettings
 from streams.settings import readable
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def install(app: web.Application, oidc: OidcSettings | None = None) -> None:
     oidc = OidcSettings() if oidc is None else oidc
     bearer = None
     if oidc.jwks_url is not None:
-        jwks = Jwks(oidc.jwks_url, OutboundSettings())
+        jwks = Jwks(oidc.jwks_url, OidcOutboundSettings())
         app[PROVIDER_KEYS] = KeySource(jwks)
         bearer = Bearer(oidc, app[PROVIDER_KEYS])
         app.cleanup_ctx.append(jwks.living)

@@ -62,8 +62,8 @@ class OidcSettings(BaseSettings):
     audience: str | None = None
     """What `aud` must name."""
     jwks_url: str | None = None
-    """Where the public keys are; https, unless WEBHOOK_ALLOW_HTTP. An address of a private network
-    must be in WEBHOOK_ALLOW_NETS."""
+    """Where the public keys are; https, unless OIDC_ALLOW_HTTP. An address of a private network
+    must be in OIDC_ALLOW_NETS."""
     algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "ES256", "EdDSA")
     organization_claim: str = "organization_id"
     """The claim that names the tenant."""

@@ -133,6 +133,13 @@ class OutboundSettings(BaseSettings):
         )
 
 
+class OidcOutboundSettings(OutboundSettings):
+    """The same for the OpenID provider, which the operator names: each field is the environment
+    variable `OIDC_<FIELD>`. What it may reach is not opened to addresses that tenants name."""
+
+    model_config = SettingsConfigDict(env_prefix="OIDC_", frozen=True, extra="ignore")
+
+
 def _items(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 

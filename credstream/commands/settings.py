@@ -28,6 +28,7 @@ SETTINGS = (
     "credentials.keyring:KeyringSettings",
     "credentials.webhook_secrets:WebhookSecretSettings",
     "outbound.settings:OutboundSettings",
+    "outbound.settings:OidcOutboundSettings",
     "credstream.telemetry:TelemetrySettings",
 )
 HIDDEN = ("own",)

@@ -26,7 +26,7 @@ from gateway.oidc import BadToken, Bearer, IdentityUnavailable, KeySource, OidcS
 from gateway.principal import Principal
 from outbound.client import Call, Client, open_client
 from outbound.errors import OutboundError
-from outbound.settings import OutboundSettings
+from outbound.settings import OidcOutboundSettings
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Provider:
     ) -> None:
         self.settings = settings
         self._issuer = str(oidc.issuer)
-        self._outbound = OutboundSettings()
+        self._outbound = OidcOutboundSettings()
         self._bearer = Bearer(oidc.model_copy(update={"audience": settings.client_id}), keys)
         self._clock_s = clock_s
         self._client: Client | None = None

@@ -40,17 +40,21 @@ def listed(*words: str) -> dict[str, tuple[str, str]]:
     return {one["name"]: (one["value"], one["source"]) for one in json.loads(result.output)}
 
 
+def derived(kind: type) -> set[type]:
+    return {one for child in kind.__subclasses__() for one in (child, *derived(child))}
+
+
+def ours(kind: type) -> bool:
+    return kind.__module__.split(".")[0] in PACKAGES
+
+
 def test_every_settings_class_is_listed() -> None:
     for package in PACKAGES:
         place = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(place, f"{package}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    made = {
-        one.__name__
-        for one in BaseSettings.__subclasses__()
-        if one.__module__.split(".")[0] in PACKAGES
-    }
+    made = {one.__name__ for one in derived(BaseSettings) if ours(one)}
     assert made - DERIVED == {place.partition(":")[2] for place in SETTINGS}
 
 

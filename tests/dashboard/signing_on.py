@@ -31,8 +31,8 @@ async def signing_on(
         "OIDC_REDIRECT_URL": f"http://localhost:{port}/dashboard/login/return",
         "OIDC_SIGN_OUT": "provider",
         "OIDC_PLATFORM_ROLE": "platform",
-        "WEBHOOK_ALLOW_HTTP": "true",
-        "WEBHOOK_ALLOW_NETS": "127.0.0.0/8",
+        "OIDC_ALLOW_HTTP": "true",
+        "OIDC_ALLOW_NETS": "127.0.0.0/8",
     }
     for name, value in told.items():
         monkeypatch.setenv(name, value)

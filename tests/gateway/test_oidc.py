@@ -26,8 +26,9 @@ from gateway.oidc import (
 from gateway.principal import Scope
 from gateway.server import listening
 from gateway.settings import GatewaySettings
+from outbound.guard import Guard
 from outbound.networks import parse_allowance
-from outbound.settings import OutboundSettings
+from outbound.settings import OidcOutboundSettings, OutboundSettings
 from streams import Redis
 from tests.gateway.callers import bearer
 
@@ -327,8 +328,8 @@ async def test_a_gateway_with_a_provider(
     monkeypatch.setenv("OIDC_ISSUER", ISSUER)
     monkeypatch.setenv("OIDC_AUDIENCE", AUDIENCE)
     monkeypatch.setenv("OIDC_JWKS_URL", provider.url)
-    monkeypatch.setenv("WEBHOOK_ALLOW_HTTP", "true")
-    monkeypatch.setenv("WEBHOOK_ALLOW_NETS", "127.0.0.0/8")
+    monkeypatch.setenv("OIDC_ALLOW_HTTP", "true")
+    monkeypatch.setenv("OIDC_ALLOW_NETS", "127.0.0.0/8")
     app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0))
     token = signed({"exp": int(time.time()) + 300, "roles": "viewer"})
     async with (
@@ -349,3 +350,16 @@ async def test_a_gateway_with_a_provider(
         async with http.get("/queue/stats", headers=bearer(expired)) as response:
             assert response.status == 401
     assert provider.asked == 1
+
+
+def test_what_the_provider_may_be_is_not_opened_to_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OIDC_ALLOW_NETS", "10.20.0.7/32:443")
+    monkeypatch.setenv("OIDC_ALLOW_HTTP", "true")
+    provider, tenants = Guard(OidcOutboundSettings()), Guard(OutboundSettings())
+    assert provider.refusal("10.20.0.7", 443) is None
+    assert provider.refusal("10.20.0.8", 443) is not None
+    assert tenants.refusal("10.20.0.7", 443) is not None
+    assert not OutboundSettings().allow_http
+    monkeypatch.setenv("WEBHOOK_ALLOW_NETS", "10.30.0.0/16")
+    assert Guard(OutboundSettings()).refusal("10.30.0.1", 443) is None
+    assert Guard(OidcOutboundSettings()).refusal("10.30.0.1", 443) is not None
