@@ -52,7 +52,20 @@ def record(
 
 
 def _headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name][:HEADER_CHARS] for name in KEPT_HEADERS if name in headers}
+    return {name: _text(headers[name])[:HEADER_CHARS] for name in KEPT_HEADERS if name in headers}
+
+
+def _text(value: str) -> str:
+    """A header value without surrogates, which stand for bytes that are not UTF-8: such a value is
+    ISO 8859-1 (RFC 9110, section 5.5)."""
+    return value if value.isascii() else _decode(value.encode("utf-8", "surrogateescape"))
+
+
+def _decode(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _excerpt(body: bytes) -> dict[str, Any]:

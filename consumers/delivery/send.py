@@ -22,7 +22,6 @@ from outbound.errors import OutboundError
 from schemas.queues.webhooks import Webhook
 from streams import Job
 from streams.backoff import delay_ms
-from streams.errors import CredstreamError
 from streams.options import backoff_of
 
 logger = logging.getLogger(__name__)
@@ -170,5 +169,5 @@ def _keys(secrets: list[str]) -> list[Key]:
 async def _quietly(step: Awaitable[Any]) -> None:
     try:
         await asyncio.shield(asyncio.ensure_future(step))
-    except CredstreamError as error:
-        logger.warning("a delivery could not be written down: %s", error)
+    except Exception as error:  # noqa: BLE001 - what was delivered stays delivered
+        logger.warning("a delivery could not be written down: %r", error)

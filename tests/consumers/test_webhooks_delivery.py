@@ -441,9 +441,12 @@ async def test_a_lease_that_is_being_given_back_is_given_back() -> None:
         await asyncio.wait_for(done.wait(), 20)
 
 
-async def test_a_delivery_stays_delivered_when_its_lease_cannot_be_given_back() -> None:
+@pytest.mark.parametrize("error", [Unavailable("no Redis"), TypeError("not JSON")])
+async def test_a_delivery_stays_delivered_when_its_lease_cannot_be_given_back(
+    error: Exception,
+) -> None:
     async with receiver(reply(200)) as server, sender() as send:
-        send.desk.error = Unavailable("no Redis")
+        send.desk.error = error
         assert (await send(server.url))["status"] == 200
 
 

@@ -8,7 +8,7 @@ from by_hand import Hand
 from deliveries import data
 from gate import ended
 from processes import until
-from receivers import open_settings, receiver, reply
+from receivers import open_settings, raw, receiver, reply
 from standardwebhooks.webhooks import Webhook as Oracle
 from working import delivering, destinations
 
@@ -110,6 +110,23 @@ async def test_retry_after_keeps_other_jobs_away_and_charges_them_nothing(redis:
 async def is_delayed(queue: Queue, job_id: str) -> bool:
     job = await queue.get(job_id)
     return job is not None and job.state == State.DELAYED
+
+
+ODD_BYTES = bytes(b for b in range(0x20, 0x100) if b != 0x7F)
+
+
+async def test_a_delivery_is_made_once_whatever_bytes_the_answer_has_in_its_headers(
+    redis: Redis,
+) -> None:
+    """Header values are ISO 8859-1 where they are not UTF-8 (RFC 9110, section 5.5)."""
+    answer = raw(b"HTTP/1.1 200 \xff\r\nContent-Length: 0\r\nServer: " + ODD_BYTES + b"\r\n\r\n")
+    async with receiver(answer) as server, delivering(redis):
+        job_id = await submit(redis, server.url)
+        job = await finished(redis, job_id)
+    assert (job.state, job.attempts_made, len(server.requests)) == (State.COMPLETED, 1, 1)
+    (record,) = await Queue(SPEC, redis).attempts(job_id)
+    assert record["outcome"] == "success"
+    assert record["headers"]["server"] == ODD_BYTES.decode("latin-1").strip(" ")
 
 
 async def test_a_replayed_delivery_has_its_old_id_and_all_its_attempts(redis: Redis) -> None:
