@@ -5,7 +5,6 @@ place.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +16,7 @@ from consumers.outcome import Cancelled, Completed, Outcome, Released, TimedOut,
 from consumers.processor import Context, Processor, Reject
 from schemas.fields import first_fault
 from streams import Job
+from streams.backoff import jitter_chance
 from streams.claims import Claim
 from streams.encode import PAYLOAD_BYTES
 
@@ -104,5 +104,7 @@ def _encode(result: Any) -> bytes:
 
 
 def _failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
-    at_ms = run.claim.job.claimed_ms + run.elapsed_ms
-    return decide(run.claim.job, error, processor.spec, at_ms, random.random())
+    job = run.claim.job
+    at_ms = job.claimed_ms + run.elapsed_ms
+    chance = jitter_chance(job.id, job.attempts_made + 1)
+    return decide(job, error, processor.spec, at_ms, chance)

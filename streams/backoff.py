@@ -1,5 +1,7 @@
 """How long a failed attempt waits. Pure."""
 
+from zlib import crc32
+
 from schemas.job import MAX_DELAY_MS, Backoff
 
 _S, _MIN, _H = 1_000, 60_000, 3_600_000
@@ -27,3 +29,13 @@ def delay_ms(backoff: Backoff, attempt: int, chance: float = 0.0) -> int:
     if backoff.max is not None:
         wait = min(wait, backoff.max)
     return int(wait * (1 + backoff.jitter * chance))
+
+
+def jitter_chance(job_id: str, attempt: int) -> float:
+    """Where in the jitter the wait after an attempt lies, 0..1. It follows from job and attempt, so
+    that whoever asks, at whatever time, gets the wait that is used.
+
+    >>> jitter_chance("job-1", 1) == jitter_chance("job-1", 1) != jitter_chance("job-1", 2)
+    True
+    """
+    return crc32(f"{attempt}:{job_id}".encode()) / 0xFFFF_FFFF

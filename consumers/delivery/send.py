@@ -21,7 +21,7 @@ from outbound.client import Call, Client, Reply
 from outbound.errors import OutboundError
 from schemas.queues.webhooks import Webhook
 from streams import Job
-from streams.backoff import delay_ms
+from streams.backoff import delay_ms, jitter_chance
 from streams.options import backoff_of
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ def _entry(job: Job, tried: Attempt) -> dict[str, Any]:
     number = job.attempts_made + 1
     next_ms = None
     if tried.verdict.destiny == "retry" and number < job.attempts:
-        wait_ms = max(delay_ms(backoff_of(job.opts), number), tried.verdict.after_ms)
+        backoff_ms = delay_ms(backoff_of(job.opts), number, jitter_chance(job.id, number))
+        wait_ms = max(backoff_ms, tried.verdict.after_ms)
         next_ms = tried.timing.started_ms + tried.timing.duration_ms + wait_ms
     return records.record(number, tried.timing, tried.verdict, tried.reply, next_ms)
 

@@ -107,6 +107,25 @@ async def test_retry_after_keeps_other_jobs_away_and_charges_them_nothing(redis:
     assert len(server.requests) == 1
 
 
+async def test_the_recorded_next_attempt_has_the_jitter_that_is_used(redis: Redis) -> None:
+    """With hours of jitter: the minute that a machine may lose between the two tells nothing."""
+    queue = Queue(SPEC, redis)
+    hour_ms = 3_600_000
+    options = JobOptions(backoff=Backoff(type="fixed", delay=10 * hour_ms, jitter=1.0))
+    async with receiver(reply(500)) as server, delivering(redis):
+        job_ids = [await submit(redis, server.url, options) for _ in range(5)]
+        for job_id in job_ids:
+            await until(lambda j=job_id: is_delayed(queue, j), within_s=20, what="it is delayed")  # type: ignore[misc]
+    waits = set()
+    for job_id in job_ids:
+        job, (record,) = await queue.get(job_id), await queue.attempts(job_id)
+        assert job is not None
+        assert job.delay_until is not None
+        assert abs(job.delay_until - record["nextAttemptAt"]) < 60_000
+        waits.add((job.delay_until - record["started"]) // 60_000)
+    assert len(waits) > 1
+
+
 async def is_delayed(queue: Queue, job_id: str) -> bool:
     job = await queue.get(job_id)
     return job is not None and job.state == State.DELAYED
