@@ -85,7 +85,8 @@ class Fetcher:
             await self._claims.redis.unreachable()
             await self.pause()
             return
-        self._failures = 0
+        if not claimed.is_wait_refused and (self._wait_ms or claimed.count):
+            self._failures = 0
         await self._digested()
         if claimed.count >= want:
             # There is more: ask for it first, and see to these while Redis works on that.
@@ -97,6 +98,8 @@ class Fetcher:
             self._take(claimed, calls, replies)
             # First the handlers start; to wait for more is nothing urgent.
             await asyncio.sleep(0)
+            if claimed.is_wait_refused:
+                await self.pause()
 
     async def _digest(self, claimed: Claimed, calls: list[Call], replies: list[Any]) -> None:
         self._take(claimed, calls, replies)

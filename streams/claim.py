@@ -44,6 +44,8 @@ class Claimed:
     queue: str
     lanes: list[tuple[bytes, list[Any]]]
     """Entries by lane, as Redis gave them."""
+    is_wait_refused: bool = False
+    """Redis refused to wait, so asking again at once would only burn time."""
 
     @property
     def count(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from redis.exceptions import AskError, ResponseError
 
 from schemas.spec import QueueSpec
 from streams.claim import Claim, Claimed, place, waited_ms
@@ -53,6 +54,10 @@ class Claims(Notes):
             commands.append(("BZPOPMIN", self._wake, block_ms / 1000))
         commands.append(self.store.command("claim", worker=self.worker, want=want))
         replies = await link.run(*commands)
+        if any(isinstance(reply, AskError) for reply in replies):  # a MovedError is one, too
+            # The node of this connection has not got the queue: the next one asks who has.
+            await link.close()
+        is_wait_refused = block_ms > 0 and isinstance(replies[-2], ResponseError)
         settled = [
             await self.redis.judge(r, c) for r, c in zip(replies[: len(first)], first, strict=True)
         ]
@@ -62,7 +67,9 @@ class Claims(Notes):
         if lanes and lanes[-1][0] == b"dead":
             reasons = lanes.pop()[1]
             self.redis.tally.buried.update((self.spec.name, reason.decode()) for reason in reasons)
-        return Claimed(reply[0].decode(), reply[1], reply[2], self.spec.name, lanes), settled
+        name = self.spec.name
+        claimed = Claimed(reply[0].decode(), reply[1], reply[2], name, lanes, is_wait_refused)
+        return claimed, settled
 
     async def unblock(self, link: Link) -> None:
         """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the

@@ -86,10 +86,14 @@ class Redis:
         return self._links[name]
 
     async def dedicated(self, key: str, block_s: float) -> Link:
-        """A link of the caller's own, for commands that block up to `block_s`."""
-        node = await self._node(key)
+        """A link of the caller's own, for commands that block up to `block_s`. Each connection it
+        opens goes to the node that has `key` by then: close it when a reply says MOVED or ASK."""
+
+        async def to_its_node() -> AbstractConnection:
+            return await self._connector(await self._node(key))()
+
         timeout_s = block_s + self.settings.timeout_ms / 1000
-        link = Link(self._connector(node), timeout_s, self.tally)
+        link = Link(to_its_node, timeout_s, self.tally)
         self._extra.append(link)
         return link
 

@@ -115,14 +115,15 @@ class Watch:
         self._redis = redis
         self._block_ms = block_ms
         self._link: Link | None = None
+        self._key = keys.PROBE
 
     async def read(self, after: Mapping[Events, Position]) -> dict[Events, list[Happening]]:
         """New entries per stream, at most 500 each; empty when nothing came for a while, or after
         `unblock`. On a cluster only one stream can be asked. Raises Unavailable."""
         streams = {events.keys["events"]: events for events in after}
         if self._link is None:
-            first = next(iter(after)).keys.prefix
-            self._link = await self._redis.dedicated(first, self._block_ms / 1000)
+            self._key = next(iter(after)).keys.prefix
+            self._link = await self._redis.dedicated(self._key, self._block_ms / 1000)
         places = (str(position) for position in after.values())
         head = (b"XREAD", b"COUNT", READ_MOST, b"BLOCK", self._block_ms, b"STREAMS")
         command: tuple[Argument, ...] = (*head, *streams, *places)
@@ -145,7 +146,7 @@ class Watch:
         """Make a waiting `read` return now."""
         if self._link is not None and self._link.client_id:
             at = self._link.client_id
-            await self._redis.command(b"CLIENT", b"UNBLOCK", at, key=keys.PROBE)
+            await self._redis.command(b"CLIENT", b"UNBLOCK", at, key=self._key)
 
     async def close(self) -> None:
         link, self._link = self._link, None

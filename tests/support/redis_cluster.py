@@ -10,6 +10,7 @@ from processes import eventually, free_ports
 from redis import RedisCluster
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis_servers import Server, running, valkey_binary
 
@@ -82,6 +83,26 @@ def cluster(n: int = 3, *, binary: Path | None = None, **options: Any) -> Iterat
         made = Cluster([node for node, _ in nodes])
         _introduce(made, [bus for _, bus in nodes])
         yield made
+
+
+@contextmanager
+def replica(of: Cluster, node: int) -> Iterator[Server]:
+    """A replica of a master, which has its data, for the length of the block."""
+    (bus,) = free_ports(1)
+    extra = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+    extra = (*extra, "--cluster-port", str(bus))
+    with running(valkey_binary(), tcp=True, extra=extra) as server, server.client() as client:
+
+        def is_in_step() -> bool:
+            try:
+                client.execute_command("CLUSTER", "REPLICATE", of.id_of(node))
+            except ResponseError:  # it has not met the master yet
+                return False
+            return bool(client.info("replication")["master_link_status"] == "up")
+
+        of.ask(node, "CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        eventually(is_in_step, within_s=20, what="the replica has the master's data")
+        yield server
 
 
 def _introduce(made: Cluster, buses: Sequence[int]) -> None:
