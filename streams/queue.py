@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from schemas.job import JobOptions
 from schemas.spec import QueueSpec, catalog
 from streams.connection import Redis, connect
-from streams.encode import CALL_JOBS, Batch, batches
+from streams.encode import CALL_JOBS, Batch, batches, verify
 from streams.job import Added, NewJob
 from streams.looking import DEEPEST_OFFSET, SILENT_MS, Counts, Looking
 from streams.once import OnceKey, answered, said
@@ -21,6 +21,7 @@ from streams.schedules import Schedules
 from streams.store import Store, registered
 
 CALLS_IN_FLIGHT = 4
+STEPS_PER_TURN = 100
 
 
 class Queue(Looking, Operations):
@@ -64,18 +65,14 @@ class Queue(Looking, Operations):
 
         All are checked before the first is stored, unless the caller has done so (`checked`).
         Raises as `add`."""
-        for job in () if checked else jobs:
-            self.check(job)
-        if self._schedules is not None:
-            jobs = await self._schedules.fill(jobs)
-        cut = list(batches(self.spec, jobs)) if len(jobs) <= CALL_JOBS else batches(self.spec, jobs)
-        if isinstance(cut, list) and len(cut) == 1:
-            return await self._send(cut[0])
+        encoded = await self._encode(jobs, checked=checked)
+        if isinstance(encoded, list) and len(encoded) == 1:
+            return await self._send(encoded[0])
         await self.store.ready()
         added: list[Added] = []
         sending: list[asyncio.Task[list[Added]]] = []
         try:
-            for batch in cut:
+            for batch in encoded:
                 sending.append(asyncio.create_task(self._send(batch)))
                 await asyncio.sleep(0)
                 if len(sending) >= CALLS_IN_FLIGHT:
@@ -93,17 +90,26 @@ class Queue(Looking, Operations):
 
         Calls of a long submission go one after the other, so one that was cut off is completed.
         Raises as `add_many`, and KeyReused."""
-        for job in jobs:
-            self.check(job)
-        if self._schedules is not None:
-            jobs = await self._schedules.fill(jobs)
+        encoded = await self._encode(jobs)
         found: list[Added] = []
         replayed = bool(jobs)
-        for number, batch in enumerate(batches(self.spec, jobs)):
+        for number, batch in enumerate(encoded):
             some, again = await self._send_once(batch, key, number)
             found += some
             replayed = replayed and again
         return found, replayed
+
+    async def _encode(self, jobs: Sequence[NewJob], *, checked: bool = False) -> Iterable[Batch]:
+        """Check all jobs before any of them is sent, so that one that does not fit leaves nothing
+        behind. The batches; those of more than one call are encoded while others are under way."""
+        if not checked:
+            await _pausing(map(self.check, jobs))
+        if self._schedules is not None:
+            jobs = await self._schedules.fill(jobs)
+        if len(jobs) <= CALL_JOBS:
+            return list(batches(self.spec, jobs))
+        await _pausing(verify(self.spec, jobs))
+        return batches(self.spec, jobs)
 
     async def _send(self, batch: Batch) -> list[Added]:
         return self._added(batch, await self.store.add(batch.args))
@@ -126,6 +132,13 @@ class Queue(Looking, Operations):
         schema = self.spec.payload.model_json_schema() if self.spec.payload else None
         about = orjson.dumps({"schema": schema, "description": self.spec.description})
         return await self.store.register(self.name, about)
+
+
+async def _pausing(steps: Iterable[None]) -> None:
+    """Do all steps; other tasks run after every 100."""
+    for number, _ in enumerate(steps, start=1):
+        if number % STEPS_PER_TURN == 0:
+            await asyncio.sleep(0)
 
 
 @cache

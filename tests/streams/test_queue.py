@@ -6,11 +6,13 @@ import orjson
 import pytest
 from by_hand import Hand, bring, clock_passes
 from ledger import key
+from pydantic import ValidationError
 
 from schemas.job import JobOptions, JobPriority, State
 from schemas.spec import Limiter, QueueSpec
 from streams import Added, JobView, NewJob, Queue, Redis, errors
 from streams.encode import INLINE_BYTES, PAYLOAD_BYTES
+from streams.once import OnceKey
 from streams.upkeep import Upkeep
 
 SPEC = QueueSpec("chaos")
@@ -195,6 +197,27 @@ async def test_what_is_not_kept_leaves_no_blob(queue: Queue, hand: Hand, raw: An
 async def test_a_payload_beyond_the_limit_is_refused_and_nothing_is_stored(queue: Queue) -> None:
     with pytest.raises(errors.TooBig):
         await queue.add_many([NewJob("work", {}), NewJob("work", {"t": "x" * PAYLOAD_BYTES})])
+    assert (await queue.counts()).total == 0
+
+
+UNFIT: dict[str, NewJob] = {
+    "a payload that is too big": NewJob("work", {"t": "x" * PAYLOAD_BYTES}),
+    "a callback that is no URL": NewJob("work", {"callbackUrl": "ftp://example.com"}),
+    "a payload that is not JSON": NewJob("work", {"t": object()}),
+    "a payload that is not Unicode": NewJob("work", {"t": "\ud800"}),
+    "a name that is not Unicode": NewJob("\ud800", {}),
+}
+
+
+@pytest.mark.parametrize("place", [0, 499, 500, 750])
+@pytest.mark.parametrize("unfit", UNFIT)
+@pytest.mark.parametrize("once", [False, True], ids=["add_many", "add_once"])
+async def test_one_job_that_does_not_fit_leaves_none_behind(
+    queue: Queue, place: int, unfit: str, once: bool
+) -> None:
+    jobs = [NewJob("work", {})] * place + [UNFIT[unfit]] + [NewJob("work", {})] * 500
+    with pytest.raises((errors.TooBig, ValidationError, TypeError)):
+        await (queue.add_once(jobs, OnceKey("a" * 64, "b" * 64)) if once else queue.add_many(jobs))
     assert (await queue.counts()).total == 0
 
 
