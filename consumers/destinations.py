@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from consumers.delivery.unsettled import SettleQueue
 from consumers.processor import Resources
 from consumers.rotation import ring_for
 from credentials.webhook_secrets import WebhookSecrets, WebhookSecretSettings
@@ -30,7 +31,7 @@ from streams import Redis
 from streams import destinations as store
 from streams.audit import Deed
 from streams.destinations import Destination, Ended, Later, Never, Outcome, Rules
-from streams.errors import CredstreamError, Full
+from streams.errors import CredstreamError, Full, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Destinations:
         self._signing = signing
         self.rules = rules or Rules()
         self._listed: dict[Destination, float] = {}
+        self._unsettled = SettleQueue(self._settle)
 
     async def admit(
         self, organization_id: str, origin: str, job_id: str
@@ -125,7 +127,21 @@ class Destinations:
     async def settle(self, lease: Lease, outcome: Outcome, defer_ms: int = 0) -> None:
         """Give a lease back. `success` and `failure` speak about the destination, `neutral` does
         not (refused payload, our own fault); `gone` (410) disables it (WH-14). No other job
-        comes for `defer_ms` (Retry-After, WH-18). May be called twice."""
+        comes for `defer_ms` (Retry-After, WH-18). May be called twice. When Redis is away, the
+        lease is given back in the background."""
+        ended = lease, outcome, defer_ms
+        try:
+            await self._settle(ended)
+        except Unavailable as error:
+            logger.warning("a lease is given back when Redis is there again: %s", error)
+            self._unsettled.add(ended)
+
+    async def close(self) -> None:
+        """Give back what could not be given back before, within a few seconds."""
+        await self._unsettled.close()
+
+    async def _settle(self, how: tuple[Lease, Outcome, int]) -> None:
+        lease, outcome, defer_ms = how
         to = lease.destination
         deed = Deed(
             actor="credstream",
@@ -179,4 +195,8 @@ async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]
     keyring = ring_for(resources)
     shelf = store.SecretShelf(resources.redis)
     signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
-    yield Destinations(resources.redis, signing, DestinationSettings().rules())
+    destinations = Destinations(resources.redis, signing, DestinationSettings().rules())
+    try:
+        yield destinations
+    finally:
+        await destinations.close()

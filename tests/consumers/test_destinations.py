@@ -346,6 +346,29 @@ async def test_an_admission_whose_reply_is_lost_holds_one_slot(own_server: Serve
         await redis.close()
 
 
+async def test_leases_that_end_while_redis_is_away_are_given_back_when_it_is_there(
+    own_server: Server,
+) -> None:
+    """Long before they run out: a short absence must not keep the destination's jobs away."""
+    async with FaultProxy(own_server.socket) as proxy:
+        redis = connect(proxy.url)
+        destinations = desk(redis, concurrency=3)
+        leases = [(await take(destinations, job=f"j{n}")).lease for n in range(3)]
+        proxy.refuse()
+        for lease in leases:
+            await destinations.settle(lease, "failure")
+        proxy.heal()
+
+        async def counted() -> bool:
+            known = await store.find(redis, HERE.id)
+            assert known is not None
+            return (known.running, known.numbers.get("failure")) == (0, 3)
+
+        await until(counted, within_s=PATIENCE_S, what="all places are free and counted once")
+        await destinations.close()
+        await redis.close()
+
+
 async def test_a_full_redis_keeps_no_delivery_back(own_server: Server) -> None:
     redis = connect(own_server.url)
     destinations = desk(redis, requests=1, rate=Limiter(100, 60_000))

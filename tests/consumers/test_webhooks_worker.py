@@ -1,5 +1,6 @@
 """Deliveries from the queue to a receiver and back: real Redis, real destinations, real HTTP."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from deliveries import data
 from gate import ended
 from processes import until
 from receivers import open_settings, raw, receiver, reply
+from redis_servers import Server
 from standardwebhooks.webhooks import Webhook as Oracle
 from working import delivering, destinations
 
@@ -22,7 +24,7 @@ from outbound.client import open_client
 from schemas.job import Backoff, JobOptions, State
 from schemas.queues.webhooks import SPEC, Webhook
 from schemas.spec import QueueSpec
-from streams import JobView, Queue, Redis
+from streams import JobView, Queue, Redis, connect
 
 AT_ONCE = JobOptions(backoff=Backoff(type="fixed", delay=0))
 
@@ -79,6 +81,32 @@ async def test_unless_the_job_asks_for_it(redis: Redis) -> None:
     async with receiver(reply(404), reply(200)) as server, delivering(redis):
         job = await finished(redis, await submit(redis, server.url, retryOn4xx=True))
     assert (job.state, len(server.requests)) == (State.COMPLETED, 2)
+
+
+async def test_a_short_absence_of_redis_does_not_keep_a_healthy_destination_waiting(
+    own_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrived, answer = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(seen: Any, writer: asyncio.StreamWriter) -> None:
+        arrived.release()
+        await answer.wait()
+        await reply(200)(seen, writer)
+
+    redis = connect(own_server.url)
+    async with receiver(slow) as server, delivering(redis):
+        held = [await submit(redis, server.url) for _ in range(5)]
+        for _ in held:
+            await asyncio.wait_for(arrived.acquire(), 20)
+        own_server.stop()
+        answer.set()
+        await until(lambda: "given back when Redis is" in caplog.text, within_s=20, what="it fails")
+        own_server.start()
+        later = [await submit(redis, server.url) for _ in range(5)]
+        jobs = [await finished(redis, job_id) for job_id in (*held, *later)]
+    assert {job.state for job in jobs} == {State.COMPLETED}
+    assert len(server.requests) == 10
+    await redis.close()
 
 
 async def test_410_ends_the_deliveries_to_a_destination(redis: Redis) -> None:

@@ -34,3 +34,4 @@ async def delivering(redis: Redis) -> AsyncIterator[Destinations]:
         worker.state = Delivery(client, desk)
         async with worker:
             yield desk
+        await desk.close()
