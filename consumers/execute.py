@@ -5,20 +5,33 @@ place.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
-from consumers.outcome import Cancelled, Completed, Outcome, Released, TimedOut, decide
+from consumers.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    Outcome,
+    Released,
+    TimedOut,
+    decide,
+    unknown_failure,
+)
 from consumers.processor import Context, Processor, Reject
 from schemas.fields import first_fault
 from streams import Job
 from streams.backoff import jitter_chance
 from streams.claims import Claim
 from streams.encode import PAYLOAD_BYTES
+from streams.errors import InvalidValue
+from streams.sanitize import encode_value
+
+logger = logging.getLogger(__name__)
 
 Load = Callable[[Job], Awaitable[Job]]
 
@@ -64,7 +77,10 @@ async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
             case "cancelled":
                 return _failure(run, Cancelled("cancelled while it ran"), processor)
         return _failure(run, RuntimeError("the handler was cancelled from within"), processor)
-    except Exception as error:  # noqa: BLE001 - a handler may raise anything
+    except BaseException as error:
+        # Also SystemExit and KeyboardInterrupt: in a task they would end the worker.
+        if isinstance(error, GeneratorExit) and run.stop_reason == "lost":
+            raise  # not the handler's: the coroutine of a run that was given up is closed
         return _failure(run, error, processor)
 
 
@@ -95,16 +111,17 @@ def _validate(job: Job, processor: Processor) -> None:
 
 def _encode(result: Any) -> bytes:
     try:
-        encoded = orjson.dumps(result)
-    except TypeError as error:
-        raise Reject(f"the handler's result is not JSON: {error}", code="invalid_result") from None
-    if len(encoded) > PAYLOAD_BYTES:
-        raise Reject(f"the result has {len(encoded)} bytes; at most {PAYLOAD_BYTES} fit")
-    return encoded
+        return encode_value(result, PAYLOAD_BYTES)
+    except InvalidValue as error:
+        message = f"the handler's result cannot be stored: {error}"
+        raise Reject(message, code="invalid_result") from None
 
 
 def _failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
-    job = run.claim.job
-    at_ms = job.claimed_ms + run.elapsed_ms
+    job, at_ms = run.claim.job, run.claim.job.claimed_ms + run.elapsed_ms
     chance = jitter_chance(job.id, job.attempts_made + 1)
-    return decide(job, error, processor.spec, at_ms, chance)
+    try:
+        return decide(job, error, processor.spec, at_ms, chance)
+    except Exception as fault:
+        logger.warning("[%s] job %s: its error is unreadable", job.queue, job.id, exc_info=fault)
+        return Failed(unknown_failure(job))

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumers.settle import WORST_PAUSE_S, Call, Settler
 from streams.claims import BLOCK_MS, Claim, Claimed, Claims
-from streams.errors import CredstreamError
+from streams.errors import CredstreamError, EncodingError
 from streams.link import Link
 
 UNBLOCK_AGAIN_S = 0.02
@@ -121,6 +121,9 @@ class Fetcher:
             self.waiting = self._wait_ms > 0
             commands = [command for command, _ in calls]
             return await self._claims.claim(self._link, want, self._wait_ms, commands)
+        except EncodingError:
+            self._settler.sort_out(calls)
+            raise
         except BaseException:
             self._settler.back(calls)
             raise

@@ -2,12 +2,15 @@
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from schemas.job import MAX_DELAY_MS
 from schemas.spec import QueueSpec
 from streams import Redis
 from streams.claims import Claim, Claims
@@ -26,23 +29,36 @@ class Reject(Exception):
         self.code = code
 
 
+def wait_ms(after_ms: float | Decimal) -> int:
+    """A wait as whole milliseconds within 0..MAX_DELAY_MS, rounded up.
+
+    Raises TypeError for what is no number and ValueError for NaN and infinities."""
+    if isinstance(after_ms, bool) or not isinstance(after_ms, int | float | Decimal):
+        raise TypeError(f"after_ms must be a number of milliseconds, not {type(after_ms).__name__}")
+    if not isinstance(after_ms, int) and not math.isfinite(after_ms):
+        raise ValueError(f"after_ms must be a finite number of milliseconds, not {after_ms}")
+    return math.ceil(min(max(after_ms, 0), MAX_DELAY_MS))
+
+
 class RetryLater(Exception):
     """Not now: the job waits `after_ms` and is tried again without a charged attempt, within the
-    queue's `max_starts`."""
+    queue's `max_starts`. Raises TypeError or ValueError for a wait that is no finite number."""
 
-    def __init__(self, after_ms: int, message: str = "not now") -> None:
+    def __init__(self, after_ms: float | Decimal, message: str = "not now") -> None:
         super().__init__(message)
-        self.after_ms = max(0, after_ms)
+        self.after_ms = wait_ms(after_ms)
 
 
 class Retry(Exception):
     """This attempt failed and is charged. The next one waits for its backoff, or for `after_ms`
     if that is longer: a receiver that asks for time gets it (WH-17)."""
 
-    def __init__(self, message: str, *, code: str = "failed", after_ms: int = 0) -> None:
+    def __init__(
+        self, message: str, *, code: str = "failed", after_ms: float | Decimal = 0
+    ) -> None:
         super().__init__(message)
         self.code = code
-        self.after_ms = max(0, after_ms)
+        self.after_ms = wait_ms(after_ms)
 
 
 class ClaimLost(Exception):

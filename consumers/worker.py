@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -25,7 +26,7 @@ from consumers.events import (
 from consumers.execute import Run, execute
 from consumers.fetch import Fetcher
 from consumers.lease import Lease
-from consumers.outcome import ending
+from consumers.outcome import Outcome, ending, last_resort
 from consumers.processor import Context, Handler, Processor
 from consumers.settle import Settler
 from consumers.upkeep import keep_up, make_known
@@ -33,6 +34,8 @@ from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, connect
 from streams.claims import Claim, Claims, Ending, waited_ms
 from streams.errors import CredstreamError, Full, LayoutTooNew
+
+logger = logging.getLogger(__name__)
 
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
@@ -192,10 +195,18 @@ class Worker:
             self.hooks.emit(JobLost(run.claim.job))
             self._fetcher.nudge()
             return
-        self._settler.add(ending(run.claim, outcome))
+        self._end(run.claim, outcome)
         if not self._turn_due:
             self._turn_due = True
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def _end(self, claim: Claim, outcome: Outcome) -> None:
+        """Collect the ending of a job. Whatever its handler did, it does not stay active."""
+        try:
+            self._settler.add(ending(claim, outcome))
+        except Exception:
+            logger.exception("[%s] job %s cannot be settled", self.spec.name, claim.job.id)
+            self._settler.add(last_resort(claim))
 
     def _turn(self) -> None:
         """Once per turn of the loop: the fetcher takes the outcomes along with its next claim; if

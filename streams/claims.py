@@ -15,6 +15,7 @@ from schemas.spec import QueueSpec
 from streams.claim import Claim, Claimed, place, waited_ms
 from streams.connection import Redis
 from streams.endings import KINDS, Ending, arguments, parts
+from streams.errors import Refused
 from streams.job import Job
 from streams.link import Link
 from streams.notes import Notes
@@ -58,9 +59,7 @@ class Claims(Notes):
             # The node of this connection has not got the queue: the next one asks who has.
             await link.close()
         is_wait_refused = block_ms > 0 and isinstance(replies[-2], ResponseError)
-        settled = [
-            await self.redis.judge(r, c) for r, c in zip(replies[: len(first)], first, strict=True)
-        ]
+        settled = await self._judge(replies[: len(first)], first)
         reply = await self.redis.judge(replies[-1], commands[-1])
         reply = SCRIPTS["claim"].check(reply)
         lanes = list(zip(reply[3::2], reply[4::2], strict=True))
@@ -95,8 +94,20 @@ class Claims(Notes):
         return calls
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
-        """Settles on the shared connection. May be repeated when it raises."""
-        return await self.redis.run(self._key, *commands)
+        """Settles on the shared connection: per call its reply, or Refused as an element, so that
+        one call does not stop the others. May be repeated when it raises."""
+        link = await self.redis.link(self._key)
+        return await self._judge(await link.run(*commands), commands)
+
+    async def _judge(self, replies: Sequence[Any], commands: Sequence[Command]) -> list[Any]:
+        """Per call its reply or Refused. Raises Unavailable."""
+        judged: list[Any] = []
+        for reply, command in zip(replies, commands, strict=True):
+            try:
+                judged.append(await self.redis.judge(reply, command))
+            except Refused as error:
+                judged.append(error)
+        return judged
 
     @staticmethod
     def words(reply: Any, count: int) -> list[str]:

@@ -10,8 +10,10 @@ CredstreamError
 ├── KeyReused            an idempotency key that belongs to another submission
 ├── LostClaim            the job is no longer ours: its lease was lost, another worker has it
 ├── TooBig               payload or result above the limit
+├── InvalidValue         a value that cannot be stored as JSON
 ├── BadPage              an offset deeper than pages go; use a cursor
 ├── Refused              Redis refused a command it should not have: wrong type, missing permission
+│   └── EncodingError    an argument that no command can carry: nothing was sent
 └── LayoutTooNew         the data in Redis was written by a newer version
 """
 
@@ -65,6 +67,10 @@ class TooBig(CredstreamError):
     """A payload or result exceeds the limit."""
 
 
+class InvalidValue(CredstreamError, ValueError):
+    """A value that JSON cannot represent, or one nested too deep or too large to be stored."""
+
+
 class BadPage(CredstreamError):
     """The page lies deeper than offsets go."""
 
@@ -72,6 +78,10 @@ class BadPage(CredstreamError):
 class Refused(CredstreamError):
     """Redis refused a command: a key of another type, a missing permission. For operators; the
     text is Redis' own and is not for clients."""
+
+
+class EncodingError(Refused):
+    """An argument of a command has a type or text that cannot be encoded; nothing was sent."""
 
 
 class LayoutTooNew(CredstreamError):

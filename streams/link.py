@@ -9,7 +9,7 @@ retried claim orphans some. Nothing is ever sent twice here.
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import hiredis
@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from streams.errors import Unavailable
+from streams.errors import EncodingError, Unavailable
 from streams.scripts import BY_SHA, Command
 from streams.tally import Tally
 from streams.wire import Wire
@@ -46,6 +46,14 @@ async def heeded(work: Awaitable[_T]) -> _T:
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
     return answer
+
+
+def encode(commands: Sequence[Command]) -> bytes:
+    """Commands as they are written (RESP). Raises EncodingError."""
+    try:
+        return b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise EncodingError(f"a command cannot be encoded: {error}") from error
 
 
 class Link:
@@ -77,13 +85,14 @@ class Link:
     async def send(self, *commands: Command) -> list[Any]:
         """The replies, in order; an error reply is an element, not an exception.
 
-        Raises Unavailable when no connection could be made (nothing was sent) and Lost when it
-        went away before the last reply.
+        Raises Unavailable when no connection could be made and EncodingError for arguments that
+        cannot be encoded (nothing was sent), and Lost when the connection went away before the
+        last reply.
         """
         if not commands:
             return []
         wire = self._wire or await self._open()
-        data = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        data = encode(commands)
         return await wire.ask(data, len(commands))
 
     async def run(self, *commands: Command) -> list[Any]:

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 import orjson
 
 from streams.job import Job
+from streams.sanitize import clean_text, encode_value
 from streams.store import Store
 
 LINE_CHARS = 4_096
+PROGRESS_BYTES = 64 * 1024
+REMEMBERED_BYTES = 1024 * 1024
 _LINES = {"l": (100, 16_384), "a": (20, 65_536)}
 """Kind of note -> most lines and bytes of it that are kept."""
 
@@ -28,20 +31,23 @@ class Notes:
     store: Store
 
     async def progress(self, claim: Held, value: Any) -> bool:
-        """Store a job's progress (any JSON). False when the claim is lost."""
-        return await self._note(claim, "p", value)
+        """Store a job's progress (any JSON, 64 KiB). False when the claim is lost. Raises
+        InvalidValue."""
+        return await self._note(claim, "p", encode_value(value, PROGRESS_BYTES))
 
     async def log(self, claim: Held, line: str) -> bool:
         """Append a log line to a job (the last 100, 16 KiB). False when the claim is lost."""
-        return await self._note(claim, "l", line[:LINE_CHARS])
+        return await self._note(claim, "l", orjson.dumps(clean_text(line, LINE_CHARS)))
 
     async def attempt(self, claim: Held, record: Mapping[str, Any]) -> bool:
-        """Append what an attempt did (the last 20, 64 KiB). False when the claim is lost."""
-        return await self._note(claim, "a", record)
+        """Append what an attempt did (the last 20, 64 KiB). False when the claim is lost. Raises
+        InvalidValue."""
+        return await self._note(claim, "a", encode_value(record, _LINES["a"][1]))
 
     async def remember(self, claim: Held, value: Any) -> bool:
-        """Store one value (any JSON) for later runs of the job. False when the claim is lost."""
-        return await self._note(claim, "m", value)
+        """Store one value (any JSON, 1 MiB) for later runs of the job. False when the claim is
+        lost. Raises InvalidValue."""
+        return await self._note(claim, "m", encode_value(value, REMEMBERED_BYTES))
 
     async def recall(self, claim: Held) -> Any:
         """What a run of this job remembered last; None when nothing."""
@@ -50,14 +56,14 @@ class Notes:
         stored = await self.store.redis.command("HGET", run, field, key=self.store.keys.prefix)
         return orjson.loads(stored) if stored else None
 
-    async def _note(self, claim: Held, kind: str, value: Any) -> bool:
+    async def _note(self, claim: Held, kind: str, value: bytes) -> bool:
         most, room = _LINES.get(kind, (1, 0))
         reply = await self.store.call(
             "note",
             id=claim.job.id,
             place=claim.place,
             kind=kind,
-            value=orjson.dumps(value),
+            value=value,
             most=most,
             room=room,
         )

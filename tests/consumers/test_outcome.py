@@ -1,5 +1,7 @@
 """What becomes of a job whose handler raised: the table of `decide`, and the history it leaves."""
 
+import math
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from consumers.outcome import (
     HISTORY_ITEMS,
     MESSAGE_CHARS,
+    UNKNOWN_WAIT_MS,
     Cancelled,
     Completed,
     Failed,
@@ -19,6 +22,7 @@ from consumers.outcome import (
     ending,
 )
 from consumers.processor import Reject, Retry, RetryLater
+from schemas.job import MAX_DELAY_MS
 from schemas.spec import QueueSpec
 from streams import Job
 from streams.claims import Claim
@@ -211,3 +215,54 @@ def test_an_ending_carries_what_the_outcome_says() -> None:
     assert ending(claim(), Completed(b"[1]")).result == b"[1]"
     done = ending(claim(b'[{"n":0}]'), Retried(5, {"n": 1}, charged=False))
     assert (done.delay_ms, done.charged, done.history) == (5, False, b'[{"n":0},{"n":1}]')
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits_ms"),
+    [
+        (5, 5),
+        (5.2, 6),
+        (Decimal("5.5"), 6),
+        (-1, 0),
+        (-math.pi, 0),
+        (10**40, MAX_DELAY_MS),
+        (1e300, MAX_DELAY_MS),
+    ],
+)
+def test_a_wait_is_a_whole_number_within_bounds(asked: Any, waits_ms: int) -> None:
+    for error in (RetryLater(asked), Retry("busy", after_ms=asked)):
+        assert (error.after_ms, type(error.after_ms)) == (waits_ms, int)
+
+
+@pytest.mark.parametrize("asked", [math.inf, -math.inf, math.nan, Decimal("NaN"), "5", None, True])
+def test_a_wait_that_is_no_finite_number_is_refused_where_it_is_made(asked: Any) -> None:
+    for make in (lambda: RetryLater(asked), lambda: Retry("busy", after_ms=asked)):
+        with pytest.raises((TypeError, ValueError), match="after_ms must be a"):
+            make()
+
+
+@pytest.mark.parametrize("asked", [math.inf, "5", None])
+def test_a_wait_that_was_damaged_is_replaced(asked: Any) -> None:
+    later, again = RetryLater(0), Retry("busy")
+    later.after_ms = again.after_ms = asked
+    assert decide(job(), later, SPEC, AT_MS).delay_ms == UNKNOWN_WAIT_MS  # type: ignore[union-attr]
+    assert decide(job(**FIXED), again, SPEC, AT_MS).delay_ms == 70  # type: ignore[union-attr]
+
+
+class NoSuchIssuer(Reject):
+    """A refusal of a handler's own."""
+
+
+def test_a_subclass_counts_as_what_it_is() -> None:
+    item = decide(job(), NoSuchIssuer("never", code="gone"), SPEC, AT_MS).error
+    assert (item["reason"], item["code"]) == ("rejected", "gone")
+
+
+def test_the_only_error_of_a_group_decides() -> None:
+    """A TaskGroup wraps the error of one task in a group."""
+    group = ExceptionGroup("tasks", [BaseExceptionGroup("inner", [Reject("never", code="gone")])])
+    outcome = decide(job(), group, SPEC, AT_MS)
+    assert isinstance(outcome, Failed)
+    assert (outcome.error["reason"], outcome.error["message"]) == ("rejected", "never")
+    several = decide(job(), ExceptionGroup("tasks", [Reject("never"), BOOM]), SPEC, AT_MS)
+    assert (type(several), several.error["code"]) == (Retried, "ExceptionGroup")
