@@ -38,7 +38,7 @@ NOT_NOW = (
     NoScriptError,
 )
 """Errors after which nothing was done and a later call may succeed."""
-NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "LOADING")
+NOT_NOW_WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "LOADING", "BUSY ")
 """The same, where redis-py has no class; where it has one it strips the word from the text."""
 
 

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- claim: hand waiting jobs to a worker, in strict priority, never more than it wants.
+-- claim: hand waiting jobs to a worker, in strict priority, never more than it wants, about 1 MiB of
+--   records a call, after burying at most 100 on the way (then: ask again at once).
 --   answers word, now, ms until asking again is worth it (-1: unknown), then lane, entries pairs, and
 --   `dead` with the reasons of jobs buried on the way
 -- from: waiting delayed
@@ -7,36 +8,12 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs wake cancel limit meta events dead outbox expiry_dead blobs run gone gone_jobs
 -- args: worker want
 -- replies: OK PAUSED LIMITED FULL
--- uses: unpack promote lay bury
+-- uses: unpack promote lay bury admit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local room = want + 0
 local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency', 'due')
-if state[1] then return {'PAUSED', now, -1} end
-
-local max, expired, granted = tonumber(state[2]), 0, tonumber(state[4] or 0)
-if max then
-  local grants, next_ms = redis.call('LRANGE', limit, 0, 199), nil
-  for k = 1, #grants do
-    local at, count = string.match(grants[k], '^(%d+):(%d+)$')
-    if at + state[3] > now then next_ms = at + state[3] - now; break end
-    expired, granted = k, granted - count
-  end
-  room = math.min(room, max - granted)
-  if room <= 0 then
-    if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
-    return {'LIMITED', now, next_ms or 1}
-  end
-end
-if state[5] then
-  local active = 0
-  for n = -1, 10 do
-    local groups = redis.pcall('XINFO', 'GROUPS', KEYS[n + 2])
-    if groups[1] then active = active + groups[1][6] end
-  end
-  room = math.min(room, state[5] - active)
-  if room <= 0 then return {'FULL', now, -1} end
-end
+local room, word, again_ms, charge = admit(now, want + 0, state)
+if word then return {word, now, again_ms} end
 
 local head, next_ms = tonumber(state[6]), -1
 local due = head and head <= now
@@ -51,41 +28,43 @@ if due then
   redis.call('ZCARD', delayed)
   head, waiting = select(2, raise(now)), redis.call('ZRANGE', lanes, 0, -1)
 end
-if expired > 0 then redis.call('LTRIM', limit, expired, -1); redis.call('HSET', meta, 'granted', granted) end
 if head then next_ms = math.max(0, head - now) end
 
-local reply, ids, taken, buried, reasons = {'OK', now, next_ms}, {}, 0, {}, {}
+local reply, ids, taken, buried, reasons, bytes = {'OK', now, next_ms}, {}, 0, {}, {}, 0
 for k = 1, #waiting do
   local lane, key = waiting[k], KEYS[waiting[k] + 2]
-  repeat
-    local read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', room, 'STREAMS', key, '>')
+  local drained, mine = false, {}
+  while not drained and room > 0 and #buried < 100 and bytes < 1048576 do
+    local count = math.min(room, 64, 100 - #buried)
+    local read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', count, 'STREAMS', key, '>')
     if read and read.err and string.find(read.err, 'NOGROUP', 1, true) then
       redis.pcall('XGROUP', 'CREATE', key, 'workers', '0', 'MKSTREAM')
-      read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', room, 'STREAMS', key, '>')
+      read = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', count, 'STREAMS', key, '>')
     end
-    if read and read.err then if taken > 0 then break else return read end end
-    local entries, kept = read and read[1][2] or {}, {}
-    local drained = #entries < room
+    if read and read.err then if #ids > 0 then break else return read end end
+    local entries = read and read[1][2] or {}
+    drained = #entries < count
     for e = 1, #entries do
       local fields, reason = entries[e][2], nil
       local by = string.find(fields[4], 'E', 1, true)
         and string.match(fields[4], '^' .. string.rep('[^:]*:', 7) .. '(%d+)')
       if by and tonumber(by) <= now then reason = 'expired' end
       if marks and redis.call('HEXISTS', cancel, fields[2]) == 1 then reason = 'cancelled' end
-      if reason then buried[#buried + 1] = fields[2]; reasons[#buried] = reason; bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
-      else kept[#kept + 1] = entries[e]; ids[#ids + 1] = fields[2] end
+      for f = 6, #fields, 2 do bytes = bytes + #fields[f] end
+      if reason then
+        buried[#buried + 1] = fields[2]; reasons[#buried] = reason
+        bury(lane, entries[e][1], fields, reason, 'not started: ' .. reason, now)
+      else mine[#mine + 1] = entries[e]; ids[#ids + 1] = fields[2]; room = room - 1 end
     end
-    if drained then redis.call('ZREM', lanes, lane) end
-    room, taken = room - #kept, taken + #kept
-    if #kept > 0 then reply[#reply + 1] = lane; reply[#reply + 1] = kept end
-  until drained or room == 0
+  end
+  if drained then redis.call('ZREM', lanes, lane) end
+  if #mine > 0 then reply[#reply + 1] = lane; reply[#reply + 1] = mine; taken = taken + #mine end
   if room == 0 then break end
+  if not drained then reply[3] = 0; break end
 end
 
+charge(taken)
 if taken > 0 then
-  if max then
-    redis.call('RPUSH', limit, now .. ':' .. taken); redis.call('HSET', meta, 'granted', granted + taken)
-  end
   if room == 0 then redis.call('ZADD', wake, 0, '1') end
   for from = 1, #ids, 50 do
     redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'active', 'i',

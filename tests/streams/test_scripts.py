@@ -102,10 +102,12 @@ def test_forward_is_add_that_works_in_a_full_redis() -> None:
 @pytest.mark.parametrize("name", TRANSITIONS)
 def test_replies_are_the_words_that_the_source_answers(name: str) -> None:
     """A reply is a table that begins with a word: `return {'OK'`, `return told('OK'`, or `local
-    reply = {'OK'`."""
+    reply = {'OK'`; the fragment `admit` answers `return 0, 'FULL'`."""
     text = code(name)
     said = set(re.findall(r"return (?:\{|told\()'([A-Z]+)'", text))
     said |= set(re.findall(r"local reply\b[^=]*= \{'([A-Z]+)'", text))
+    if "admit(" in text:
+        said |= set(re.findall(r"return 0, '([A-Z]+)'", FRAGMENTS["admit"]))
     assert said == {word.decode() for word in SCRIPTS[name].replies}
 
 
