@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 FAULTS_MAX: Final = 10
 VALUES_AT_ONCE: Final = 500
 """In all payloads of a request: what is looked at in the event loop, a long text for more."""
-STEPS_AT_ONCE: Final = 2_000
-STEPS_MAX = 300_000
-"""For all payloads of a request; a second or two of a thread."""
+STEPS_AT_ONCE: Final = 5_000
+STEPS_MAX = 600_000
+"""For all payloads of a request; about a second of a thread."""
 Json = dict[str, Any]
 Mismatch = tuple[int, ValidationError]
 """The index of a payload, and one thing that does not fit in it."""
