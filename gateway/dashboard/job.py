@@ -66,8 +66,8 @@ async def job_page(request: web.Request) -> web.Response:
         state=job.state,
         queue_path=here,
         actions=ACTIONS[job.state],
-        embedded={name: _embedded(view[name]) for name in ("data", "returnvalue")},
-        attempts=_timeline(view, await _attempts(request, listed, job_id)),
+        embedded={name: embedded_text(view[name]) for name in ("data", "returnvalue")},
+        attempts=timeline(view, await _attempts(request, listed, job_id)),
         logs=logs,
         why=await _why(request, job.state),
         token=_decoded(view["returnvalue"]),
@@ -175,9 +175,9 @@ async def _callbacks(request: web.Request, listed: Listed, job_id: str) -> list[
     ]
 
 
-def _timeline(view: dict[str, Any], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def timeline(view: dict[str, Any], records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Failed attempts with their errors and how long they took, oldest first."""
-    by_number = {record.get("attempt", record.get("number")): record for record in records}
+    by_number = {_number_of(record): record for record in records}
     steps = []
     for error in view["errors"]:
         started, at = error.get("started"), error.get("at")
@@ -191,7 +191,13 @@ def _timeline(view: dict[str, Any], records: Sequence[dict[str, Any]]) -> list[d
     return steps
 
 
-def _embedded(value: Any) -> str | None:
+def _number_of(record: dict[str, Any]) -> Any:
+    """Which attempt a record is of; handlers may record anything under these names."""
+    number = record.get("attempt", record.get("number"))
+    return number if isinstance(number, int | str) else None
+
+
+def embedded_text(value: Any) -> str | None:
     """The document as text when it is small enough for the page; None: the script fetches it."""
     text = orjson.dumps(value, option=orjson.OPT_INDENT_2)
     return text.decode() if len(text) <= EMBED_BYTES else None

@@ -65,7 +65,7 @@ def _environment() -> Environment:
     return made
 
 
-_TEMPLATES = _environment()
+TEMPLATES = _environment()
 
 
 async def compiling(_: web.Application) -> AsyncIterator[None]:
@@ -74,10 +74,10 @@ async def compiling(_: web.Application) -> AsyncIterator[None]:
     ends = threading.Event()
 
     def compile_all() -> None:
-        for name in _TEMPLATES.list_templates():
+        for name in TEMPLATES.list_templates():
             if ends.is_set():
                 return
-            _TEMPLATES.get_template(name)
+            TEMPLATES.get_template(name)
 
     compiled = asyncio.create_task(asyncio.to_thread(compile_all))
     yield
@@ -103,7 +103,7 @@ def page(
         "may": lambda scope: Scope(scope) in principal.scopes,
         **shown,
     }
-    text = _TEMPLATES.get_template(template).render(context)
+    text = TEMPLATES.get_template(template).render(context)
     return web.Response(text=text, content_type="text/html", headers=HEADERS)
 
 

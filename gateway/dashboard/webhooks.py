@@ -10,6 +10,7 @@ from pydantic import Field
 
 from gateway import replay, webhook_keys, webhook_settings
 from gateway import webhooks as api
+from gateway.dashboard.attempts import AttemptRow
 from gateway.dashboard.told import asked, number_of, organization, query_of, told
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.keys import DIRECTORY, REDIS
@@ -118,11 +119,13 @@ def _is_for(job: JobView, to: dict[str, Any]) -> bool:
     return (owner_of(job), origin_in(job.data)) == (to["organizationId"], to["origin"])
 
 
-async def _attempts(queue: Queue, jobs: list[JobView]) -> list[tuple[JobView, dict[str, Any]]]:
+async def _attempts(queue: Queue, jobs: list[JobView]) -> list[AttemptRow]:
     """What was recorded of the attempts of these jobs, newest first."""
     records = await asyncio.gather(*(_of_job(queue, job.id) for job in jobs))
-    pairs = [(job, one) for job, found in zip(jobs, records, strict=True) for one in found]
-    return sorted(pairs, key=lambda pair: -pair[1].get("started", 0))[:ATTEMPTS]
+    rows = [
+        AttemptRow.read(job, one) for job, found in zip(jobs, records, strict=True) for one in found
+    ]
+    return sorted(rows, key=lambda row: -(row.started_ms or 0))[:ATTEMPTS]
 
 
 async def _of_job(queue: Queue, job_id: str) -> list[dict[str, Any]]:

@@ -67,8 +67,10 @@ def cause_of_switch(reason: str) -> str:
     return _SWITCHES.get(reason, reason)
 
 
-def iso(ms: float) -> str:
-    """UTC, to the second: 2026-11-24T08:00:00Z."""
+def iso(ms: float | None) -> str:
+    """UTC, to the second: 2026-11-24T08:00:00Z; a dash for None."""
+    if ms is None:
+        return NOTHING
     clamped = min(max(ms, 0), LAST_REPRESENTABLE_MS)
     return datetime.fromtimestamp(clamped / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

@@ -221,7 +221,7 @@ async def test_no_page_waits_for_its_template(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     templates = view._environment()
-    monkeypatch.setattr(view, "_TEMPLATES", templates)
+    monkeypatch.setattr(view, "TEMPLATES", templates)
     every = len(templates.list_templates())
     async with listening(create_app(redis, GatewaySettings(port=0))):
         await until(lambda: len(templates.cache or ()) == every, within_s=20, what="compiled")
