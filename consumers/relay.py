@@ -15,7 +15,7 @@ from schemas.job import JobOptions, KeepFor
 from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
 from streams.encode import batches
-from streams.errors import TooBig
+from streams.errors import NotDurable, TooBig
 from streams.schedules import Schedules
 from streams.upkeep import Done, Owed, Upkeep
 
@@ -77,11 +77,16 @@ class Relay:
         target = catalog().get(WEBHOOKS) or QueueSpec(WEBHOOKS)
         self._to = Upkeep(target, redis)
         self._schedules = Schedules(redis)
+        self._after = b""
+        """Endings up to this entry are queued, but replicas were too slow to confirm it."""
 
     async def pass_on(self, _interval_ms: int = 0) -> Done:
-        """Queue the callbacks of the oldest endings; answers how many."""
-        owed = await self._from.owed()
-        jobs = []
+        """Queue the callbacks of the oldest endings; answers how many. An ending is forgotten when
+        its callback is as durable as a submission. Those whose replicas are slow stay for a later
+        turn and hold up no others. Raises NotDurable, Unavailable."""
+        owed = await self._from.owed(self._after)
+        self._after = b""
+        jobs, late = [], None
         for item in owed:
             job = callback_job(self._spec, item)
             try:
@@ -90,9 +95,16 @@ class Relay:
             except (ValidationError, TooBig) as error:
                 await self._refuse(item, job, error)
         for batch in batches(self._to.spec, await self._schedules.fill(jobs)):
-            reply = await self._to.forward(batch.args)
+            try:
+                reply = await self._to.forward(batch.args)
+            except NotDurable as error:
+                late = error
+                continue
             known = len(reply[2::2])
             self._to.redis.tally.added[self._to.spec.name] += len(batch.ids) - known
+        if late is not None:
+            self._after = owed[-1].entry
+            raise late
         if owed:
             await self._from.paid([item.entry for item in owed])
         return Done(len(owed), len(owed) == 100)

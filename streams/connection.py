@@ -24,6 +24,7 @@ from redis.exceptions import (
 
 from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
+from streams.replication import ReplicaWaiter
 from streams.scripts import BY_SHA, Command
 from streams.settings import RedisSettings, address
 from streams.slots import Slots
@@ -56,6 +57,7 @@ class Redis:
         self.tally = Tally()
         self._links: dict[str, Link] = {}
         self._extra: list[Link] = []
+        self._waiters: dict[str, ReplicaWaiter] = {}
         self._sentinel: Sentinel | None = None
         self._slots = Slots(self.address.hosts, self._kwargs(cluster=True), tls=self.address.tls)
 
@@ -97,6 +99,17 @@ class Redis:
         self._extra.append(link)
         return link
 
+    async def replica_waiter(self, key: str) -> ReplicaWaiter:
+        """What waits for the replicas of the node that has `key`; shared by all callers."""
+        node, settings = await self._node(key), self.settings
+        name = node.name if node else ""
+        if name not in self._waiters:
+            limit_ms = settings.durability_wait_ms
+            timeout_s = (limit_ms + settings.timeout_ms) / 1000
+            link = Link(self._connector(node), timeout_s, self.tally)
+            self._waiters[name] = ReplicaWaiter(link, settings.replicas_wanted, limit_ms)
+        return self._waiters[name]
+
     async def forget(self, link: Link) -> None:
         """Close a dedicated link."""
         if link in self._extra:
@@ -136,7 +149,10 @@ class Redis:
         """Close every link. The handle may be used again."""
         for link in (*self._links.values(), *self._extra):
             await link.close()
+        for waiter in self._waiters.values():
+            await waiter.close()
         self._links.clear()
+        self._waiters.clear()
         self._extra.clear()
         await self._slots.close()
         if self._sentinel:

@@ -36,6 +36,7 @@ _NAMES = {
     "minutes": "minutes",
     "audit": "audit",
     "idem": "idem",
+    "marker": "marker",
 }
 
 

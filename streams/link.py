@@ -9,13 +9,14 @@ retried claim orphans some. Nothing is ever sent twice here.
 import asyncio
 import contextlib
 import math
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
 
 from streams.errors import EncodingError, Unavailable
 from streams.scripts import BY_SHA, Command
@@ -70,12 +71,8 @@ class Link:
         """The last attempt to connect that failed, and how."""
         self._watch: asyncio.TimerHandle | None = None
         self.client_id = 0
-        self._opened = 0
-
-    @property
-    def session(self) -> int:
-        """Which of this link's connections, in order, the next command goes to."""
-        return self._opened if self._wire else self._opened + 1
+        self.run_id = ""
+        """Which process of a server the last connection went to; empty where INFO is forbidden."""
 
     @property
     def fails(self) -> bool:
@@ -137,7 +134,6 @@ class Link:
                     self._failed = (self._attempts, str(error))
                     raise
                 self._wire = Wire(connection, self._broken)
-                self._opened += 1
                 self._schedule_watch(self._wire)
             return self._wire
 
@@ -147,7 +143,7 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await heeded(self._connect())
-                self.client_id = await heeded(_first_answer(connection))
+                self.client_id, self.run_id = await heeded(_first_answers(connection))
         except BaseException as error:
             if connection is not None:
                 await _drop(connection)
@@ -177,10 +173,18 @@ class Link:
             wire.fail(Lost(f"Redis went away: {error}"))
 
 
-async def _first_answer(connection: AbstractConnection) -> int:
+async def _first_answers(connection: AbstractConnection) -> tuple[int, str]:
+    """Who we are to the server, and which server it is: client id and run id."""
     await connection.connect()  # type: ignore[no-untyped-call]
     await connection.send_command("CLIENT", "ID", check_health=False)
-    return int(await connection.read_response(timeout=math.inf))
+    await connection.send_command("INFO", "server", check_health=False)
+    client_id = int(await connection.read_response(timeout=math.inf))
+    try:
+        told = await connection.read_response(timeout=math.inf)
+    except NoPermissionError:
+        return client_id, ""
+    found = re.search(rb"run_id:(\w+)", told)
+    return client_id, found[1].decode() if found else ""
 
 
 async def _drop(connection: AbstractConnection) -> None:

@@ -12,7 +12,6 @@ import orjson
 from streams.connection import Lost, Redis
 from streams.errors import LayoutTooNew, NotDurable
 from streams.keys import CATALOGUE, Keys, QueueKeys, audits
-from streams.link import Link
 from streams.record import LAYOUT
 from streams.scripts import RECORDS, SCRIPTS, Argument, Command
 
@@ -85,31 +84,26 @@ class Store:
 
         await self.ready()
         link = await self.redis.link(keys.prefix)
-        session = link.session
         try:
             reply = (await self.redis.run(keys.prefix, command(int(forward))))[0]
         except Lost:
             await self.redis.unreachable()
+            link = await self.redis.link(keys.prefix)
             reply = (await self.redis.run(keys.prefix, command(1)))[0]
         reply = SCRIPTS[name].check(reply)
         if self.redis.settings.replicas_wanted:
-            await self._copied(link, session)
+            await self._await_replicas(link.run_id)
         return reply
 
-    async def _copied(self, link: Link, session: int) -> None:
-        """Return when enough replicas have all that was written on this connection. Raises
-        NotDurable, also when another connection was needed: that may be another primary's."""
-        settings = self.redis.settings
-        wanted, wait_ms = settings.replicas_wanted, settings.durability_wait_ms
-        key = self.keys.prefix
-        # A write of its own: an add that was answered before has made none to wait for.
-        mark: Command = (b"HSET", self.keys["meta"], b"copied", b"1")
-        write, copies = await link.run(mark, (b"WAIT", wanted, wait_ms))
-        await self.redis.judge(write, mark)
-        if link.session != session or link is not await self.redis.link(key):
-            raise NotDurable("the connection to Redis changed while replicas were waited for")
-        if (count := int(await self.redis.judge(copies, mark))) < wanted:
-            raise NotDurable(f"{count} replicas have the submission, {wanted} must")
+    async def _await_replicas(self, run_id: str) -> None:
+        """Return when enough replicas have all that was written on the primary with this run id.
+        Raises NotDurable, also when there is another primary by now: it may lack the write."""
+        waiter = await self.redis.replica_waiter(self.keys.prefix)
+        found = await waiter.wait(self.keys)
+        if not run_id or found.run_id != run_id:
+            raise NotDurable("the primary changed while replicas were waited for")
+        if found.replicas < (wanted := self.redis.settings.replicas_wanted):
+            raise NotDurable(f"{found.replicas} replicas have the submission, {wanted} must")
 
     async def ready(self) -> None:
         """Opened, so that calls started one after the other are written in that order."""

@@ -87,11 +87,12 @@ class Upkeep:
         )
         return Done(reply[1], False, reply[0] == b"SKIP")
 
-    async def owed(self, most: int = 100) -> list[Owed]:
-        """The oldest endings whose callbacks are not queued yet."""
+    async def owed(self, after: bytes = b"", most: int = 100) -> list[Owed]:
+        """The oldest endings behind entry `after` whose callbacks are not queued yet."""
         keys = self.store.keys
+        begin = b"(" + after if after else b"-"
         found = await self.redis.command(
-            "XRANGE", keys["outbox"], "-", "+", "COUNT", most, key=keys.prefix
+            "XRANGE", keys["outbox"], begin, "+", "COUNT", most, key=keys.prefix
         )
         return [
             _owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found
