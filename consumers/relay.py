@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from schemas import identity
 from schemas.fields import first_fault
 from schemas.job import JobOptions, KeepFor
 from schemas.spec import QueueSpec, catalog
@@ -25,7 +26,9 @@ KEPT = KeepFor(age=24 * 3600)
 
 
 def callback_id(queue: str, owed: Owed) -> str:
-    return f"cb-{queue}-{owed.job_id}-{owed.ending}"
+    """The same however often the entry is relayed, and that of no other entry."""
+    ending = (owed.job_id, owed.added, owed.ending)
+    return identity.callback_id(queue, owed.entry.decode(), ending)
 
 
 def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
@@ -41,8 +44,8 @@ def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
     job_id = callback_id(spec.name, owed)
     # Only what is set takes part in the merge with the queue's defaults.
     traced = {"traceparent": owed.to["traceparent"]} if "traceparent" in owed.to else {}
-    options = JobOptions.model_construct(job_id=job_id, remove_on_complete=KEPT, **traced)
-    return NewJob(event, data, options)
+    options = JobOptions.model_construct(remove_on_complete=KEPT, **traced)
+    return NewJob(event, data, options, id=job_id)
 
 
 def callback_payload(spec: QueueSpec, owed: Owed) -> dict[str, Any]:
@@ -106,7 +109,8 @@ class Relay:
             self._after = owed[-1].entry
             raise late
         if owed:
-            await self._from.paid([item.entry for item in owed])
+            queued = [(item, callback_id(self._spec.name, item)) for item in owed]
+            await self._from.acknowledge(queued)
         return Done(len(owed), len(owed) == 100)
 
     def _check(self, job: NewJob) -> None:

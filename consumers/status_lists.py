@@ -20,9 +20,10 @@ from credentials import bitstring
 from credentials.errors import CredentialError
 from credentials.settings import CredentialSettings
 from credentials.signer import sign
-from schemas.queues.status_lists import SPEC, job_id, publication
+from schemas.identity import publication_id
+from schemas.queues.status_lists import SPEC, publication
 from schemas.status import PATH, Frame, Owner, Place, Purpose, digest, is_list_id, list_url
-from streams import Queue, Redis, status
+from streams import NewJob, Queue, Redis, status
 
 CONTEXT = "https://www.w3.org/ns/credentials/v2"
 
@@ -199,7 +200,8 @@ async def sign_again(redis: Redis, issuer_did: str, organization_id: str) -> int
     queue = Queue(SPEC, redis)
     for list_id, version in versions.items():
         data = publication(list_id, organization_id, version)
-        await queue.add("publish", data, job_id=job_id(list_id, version))
+        job = NewJob("publish", data, id=publication_id(list_id, version))
+        await queue.add_many([job])
     return len(versions)
 
 

@@ -1,8 +1,10 @@
 """The queue and the job that a path names, for those who may know of them."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
-from gateway.directory import Listed
+from gateway.directory import Listed, unknown_queue
 from gateway.errors import JobNotFound
 from gateway.keys import DIRECTORY
 from gateway.principal import principal_of
@@ -12,9 +14,24 @@ QUEUE = "/queue/{name}"
 JOB = QUEUE + "/job/{id:[^/]+}"
 
 
+async def find_queue(request: web.Request, name: str) -> Listed:
+    """The queue of this name. Raises QueueNotFound, also for an organization that asks for an
+    internal queue."""
+    listed = await request.app[DIRECTORY].find(name)
+    if listed.is_internal and not principal_of(request).is_platform:
+        raise unknown_queue(name)
+    return listed
+
+
+async def known_queues(request: web.Request) -> Mapping[str, Listed]:
+    """The queues that exist for this principal, by name."""
+    known, is_platform = await request.app[DIRECTORY].all(), principal_of(request).is_platform
+    return {name: one for name, one in known.items() if is_platform or not one.is_internal}
+
+
 async def queue_of(request: web.Request) -> Listed:
     """The queue in the path. Raises QueueNotFound."""
-    return await request.app[DIRECTORY].find(request.match_info["name"])
+    return await find_queue(request, request.match_info["name"])
 
 
 async def job_of(request: web.Request) -> tuple[Listed, str]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway import faults
+from gateway.addressed import queue_of
 from gateway.answer_shapes import BatchProgress, BatchReceipt, BatchResults
 from gateway.body import EMPTY, read_json
 from gateway.errors import (
@@ -22,7 +23,7 @@ from gateway.errors import (
     OtherOrganization,
     Refusal,
 )
-from gateway.keys import DIRECTORY, REDIS, SETTINGS
+from gateway.keys import REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import shown
 from gateway.remembered import new_id, planned
@@ -80,7 +81,7 @@ class BatchOfTokens(Wire):
 
 async def submit(request: web.Request) -> web.Response:
     """POST /queue/{name}/batches: many jobs under one name. 202; 200 when it was all there."""
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
+    listed = await queue_of(request)
     body = await read_json(request, bulk=True)
     values, place = _jobs_of(listed.name, body, request.app[SETTINGS].bulk_jobs_max)
     owner = _organization_of(request, values)

@@ -22,10 +22,11 @@ from gateway.routes import IF_NONE_MATCH, PREFER, Handler, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
 from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
-from schemas.job import Wire
-from schemas.queues.status_lists import NAME, job_id, publication
+from schemas.identity import inspection_id, publication_id
+from schemas.job import JobOptions, Wire
+from schemas.queues.status_lists import NAME, publication
 from schemas.status import Purpose, list_url
-from streams import Queue, status
+from streams import NewJob, Queue, status
 from streams.errors import Unavailable
 
 SLOT_MS = 10_000
@@ -149,7 +150,8 @@ async def change(
         raise Unavailable("the storage answers too slowly to change a status")
     if flipped.published < flipped.version:
         data = publication(list_id, organization_id, flipped.version)
-        await queue.add("publish", data, job_id=job_id(list_id, flipped.version))
+        job = NewJob("publish", data, id=publication_id(list_id, flipped.version))
+        await queue.add_many([job])
     return flipped
 
 
@@ -164,13 +166,10 @@ async def _look_later(
     now_ms = await status.now_ms(queue.redis, record)
     slot_end_ms = now_ms - now_ms % SLOT_MS + SLOT_MS
     until_ms = slot_end_ms + MARGIN_MS
-    await queue.add(
-        "look",
-        publication(list_id, organization_id, 1),
-        job_id=f"{list_id}.after.{slot_end_ms}",
-        delay=until_ms + MARGIN_MS - now_ms,
-        remove_on_complete=True,
-    )
+    data = publication(list_id, organization_id, 1)
+    options = JobOptions(delay=until_ms + MARGIN_MS - now_ms, remove_on_complete=True)
+    job = NewJob("look", data, options, id=inspection_id(list_id, slot_end_ms))
+    await queue.add_many([job])
     return until_ms
 
 
@@ -191,7 +190,7 @@ async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool])
         before = await tape.now()
         flipped = await change(queue, record, wanted, owner, who)
         if flipped.published < flipped.version:
-            job = job_id(state.place.list_id, flipped.version)
+            job = publication_id(state.place.list_id, flipped.version)
             with contextlib.suppress(Vanished):
                 await outcome(tape, queue, job, before, wait_s)
     if flipped.word == "FINAL":

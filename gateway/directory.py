@@ -16,7 +16,7 @@ from schemas.job import QueueName
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis
 from streams.errors import CredstreamError
-from streams.store import registered
+from streams.store import RegisteredQueue, registered
 
 FRESH_S = 2.0
 _NAME = TypeAdapter(QueueName)
@@ -31,6 +31,8 @@ class Listed:
     spec: QueueSpec | None = None
     """The product's own queues: the engine checks their payloads by this."""
     schema: dict[str, Any] | None = None
+    is_internal: bool = False
+    """No organization is told that it exists."""
     checker: PayloadSchema | None = None
     """A JSON Schema that workers registered: the gateway checks by this. For a queue of the product
     it says what the workers can do beyond the payload model."""
@@ -54,7 +56,13 @@ class Directory:
         self.admission = Admission()
         """Of the event loop that serves these queues."""
         self._product = {
-            name: Listed(name, Queue(spec, redis), spec, admission=self.admission)
+            name: Listed(
+                name,
+                Queue(spec, redis),
+                spec,
+                is_internal=spec.internal,
+                admission=self.admission,
+            )
             for name, spec in catalog().items()
         }
         self._custom: dict[str, Listed] = {}
@@ -77,7 +85,7 @@ class Directory:
                 await self._read_since(oldest_s)
                 if listed := self._custom.get(name):
                     return listed
-        raise QueueNotFound(f"No queue is called {name[:64]!r}.")
+        raise unknown_queue(name)
 
     async def _hear_workers(self) -> None:
         """What is registered for product queues, asked for by one request every 2 s: the others do
@@ -96,23 +104,29 @@ class Directory:
             started_s = _now_s()
             said = await registered(self._redis)
             self._custom = {
-                name: self._list(name, schema)
-                for name, schema in said.items()
+                name: self._list(name, about)
+                for name, about in said.items()
                 if name not in self._product
             }
             for name, listed in self._product.items():
-                if listed.schema != said.get(name):
-                    schema = said.get(name)
+                about = said.get(name)
+                schema = about.schema if about is not None else None
+                if listed.schema != schema:
                     checker = compiled(name, schema)
                     self._product[name] = replace(listed, schema=schema, checker=checker)
             self._read_at_s = started_s
 
-    def _list(self, name: str, schema: dict[str, Any] | None) -> Listed:
+    def _list(self, name: str, about: RegisteredQueue) -> Listed:
         known = self._custom.get(name)
-        if known is not None and known.schema == schema:
+        if known is not None and (known.schema, known.is_internal) == about:
             return known
-        checker = compiled(name, schema)
-        return Listed(name, Queue(name, self._redis), None, schema, checker, self.admission)
+        checker, queue = compiled(name, about.schema), Queue(name, self._redis)
+        return Listed(name, queue, None, about.schema, about.is_internal, checker, self.admission)
+
+
+def unknown_queue(name: str) -> QueueNotFound:
+    """The refusal of a name that no queue has, as far as the client may know."""
+    return QueueNotFound(f"No queue is called {name[:64]!r}.")
 
 
 def _is_name(name: str) -> bool:

@@ -4,6 +4,7 @@ import re
 
 from aiohttp import web
 
+from gateway.addressed import find_queue, known_queues, queue_of
 from gateway.errors import BadQuery, Fault, JobNotFound
 from gateway.faults import pointer
 from gateway.keys import DIRECTORY, REDIS
@@ -26,9 +27,10 @@ _ID_PART_MAX = 2**64 - 1
 async def of_all(request: web.Request) -> web.StreamResponse:
     """GET /events: what happens in all queues, or in `?queue=`; resumes behind Last-Event-ID."""
     after = _last_event_id(request, "queue")
-    listener = Listener(principal_of(request), request.app[OWNERS])
+    hidden = (await request.app[DIRECTORY].all()).keys() - await known_queues(request)
+    listener = Listener(principal_of(request), request.app[OWNERS], hidden=frozenset(hidden))
     if name := request.query.get("queue"):
-        listed = await request.app[DIRECTORY].find(name)
+        listed = await find_queue(request, name)
         with request.app[READER].follow(listed.name) as tape:
             at = await tape.now() if after is None else after
             return await Stream(request, tape, at, listener).run()
@@ -39,7 +41,7 @@ async def of_all(request: web.Request) -> web.StreamResponse:
 async def of_job(request: web.Request) -> web.StreamResponse:
     """GET /queue/{name}/job/{id}/events: its state, then whatever happens to it."""
     after = _last_event_id(request)
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
+    listed = await queue_of(request)
     job_id, principal = request.match_info["id"], principal_of(request)
     listener = Listener(principal, request.app[OWNERS], job_id)
     with request.app[READER].follow(listed.name) as tape:

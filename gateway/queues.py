@@ -7,12 +7,11 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel
 
-from gateway.addressed import QUEUE, queue_of
+from gateway.addressed import QUEUE, known_queues, queue_of
 from gateway.body import read_model
 from gateway.caching import tagged
 from gateway.dialect import speak
 from gateway.directory import Listed
-from gateway.keys import DIRECTORY
 from gateway.own_counts import OWN_COUNTS
 from gateway.principal import Scope, principal_of
 from gateway.remembered import mark_of
@@ -36,7 +35,7 @@ from schemas.spec import Limiter
 
 async def names(request: web.Request) -> web.Response:
     """Every known queue and what may be submitted to it."""
-    known = await request.app[DIRECTORY].all()
+    known = await known_queues(request)
     rows = [
         QueueInfo(
             name=name,
@@ -64,7 +63,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 async def stats_of_all(request: web.Request) -> web.Response:
     """The counts of every known queue, by name."""
-    known = (await request.app[DIRECTORY].all()).values()
+    known = (await known_queues(request)).values()
     rows = await asyncio.gather(*(_stats(request, listed) for listed in known))
     return tagged(request, envelope(sorted(rows, key=lambda row: str(row["name"]))))
 

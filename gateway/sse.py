@@ -32,11 +32,15 @@ class Listener:
     owners: Owners
     job_id: str | None = None
     """Only what happens to this job."""
+    hidden: frozenset[str] = frozenset()
+    """Queues that do not exist for this principal."""
 
     async def sees(self, one: Happening) -> Happening | None:
         """The part of a happening that this listener may and wants to see; None: nothing of it.
 
         A tenant sees its own jobs. Of a job that is gone, nobody knows any more whose it was."""
+        if one.queue in self.hidden:
+            return None
         if self.job_id is not None:
             if self.job_id not in one.jobs:
                 return None

@@ -18,23 +18,28 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from schemas.fields import Traceparent, WebUrl
+from schemas.identity import DERIVED
 
 MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
 MAX_ATTEMPTS = 1_000
 
 
-def _reachable(job_id: str) -> str:
+def _free(job_id: str) -> str:
     if job_id in (".", ".."):
         raise ValueError("no URL reaches a job of this name")
+    if job_id.startswith(DERIVED):
+        raise ValueError(f"must not begin with {DERIVED}: Credstream makes such ids itself")
     return job_id
 
 
 JobId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+\z", strict=True),
-    AfterValidator(_reachable),
+    AfterValidator(_free),
+    Field(json_schema_extra={"pattern": r"^[!-}][!-~]*$"}),
 ]
-"""A job id: 1..128 printable ASCII characters without spaces; not `.` or `..`."""
+"""A job id that a submitter chooses: 1..128 printable ASCII characters without spaces; not `.` or
+`..`, and not beginning with `~`."""
 
 QueueName = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*\z", strict=True)

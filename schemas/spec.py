@@ -67,6 +67,8 @@ class QueueSpec:
     """Payload -> event names of its callbacks; None: `<queue>.completed` / `<queue>.failed`."""
     scheduled: bool = False
     """Organizations choose how failed jobs are tried again that do not say it themselves."""
+    internal: bool = False
+    """Only Credstream and the platform submit to it; for organizations there is no such queue."""
     callback_members: tuple[str, ...] | None = None
     """The callback of a completed job is `event` and these members of its result, in this order,
     and nothing else; None: what `consumers.relay` says of other queues."""

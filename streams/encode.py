@@ -135,7 +135,7 @@ def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
         if not batch.fits(len(body) + sum(map(len, parts))):
             yield batch
             batch = Batch()
-        job_id = options.job_id if options is not None and options.job_id else fresh_id
+        job_id = job.id or (options.job_id if options is not None else None) or fresh_id
         batch.put(job_id, resolved, flags, (body, *parts))
     if batch.ids:
         yield batch

@@ -21,6 +21,8 @@ class NewJob:
     name: str = ""
     data: Mapping[str, Any] | None = None
     options: JobOptions | None = None
+    id: str = ""
+    """The id in Redis (`schemas.identity`); empty: `options.job_id`, else a fresh one."""
 
 
 class Added(NamedTuple):

@@ -111,6 +111,11 @@ class Looking:
         records: list[dict[str, Any]] = await self._lines(job_id, 8)
         return records
 
+    async def callbacks(self, job_id: str) -> list[str]:
+        """The ids of the last 5 webhooks jobs that report its endings, oldest first."""
+        reply = await self.store.call("lookup", id=job_id)
+        return [] if reply[0] == b"MISSING" else (reply[10] or b"").decode().split()
+
     async def _lines(self, job_id: str, at: int) -> list[Any]:
         reply = await self.store.call("lookup", id=job_id)
         if reply[0] == b"MISSING":

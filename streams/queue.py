@@ -130,8 +130,10 @@ class Queue(Looking, Operations):
         """Make this queue known to gateways; True: it was not. The payload's JSON Schema goes with
         it."""
         schema = self.spec.payload.model_json_schema() if self.spec.payload else None
-        about = orjson.dumps({"schema": schema, "description": self.spec.description})
-        return await self.store.register(self.name, about)
+        about: dict[str, Any] = {"schema": schema, "description": self.spec.description}
+        if self.spec.internal:
+            about["internal"] = True
+        return await self.store.register(self.name, orjson.dumps(about))
 
 
 async def _pausing(steps: Iterable[None]) -> None:
@@ -152,7 +154,8 @@ def _shipped() -> dict[str, dict[str, Any] | None]:
 async def queue_names(redis: Redis) -> dict[str, dict[str, Any] | None]:
     """Every known queue and the JSON Schema of its payload: the product's, then those that
     workers registered."""
-    return await registered(redis) | _shipped()
+    known = {name: queue.schema for name, queue in (await registered(redis)).items()}
+    return known | _shipped()
 
 
 __all__ = ["DEEPEST_OFFSET", "SILENT_MS", "Counts", "OnceKey", "Queue", "queue_names"]

@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -166,12 +166,23 @@ async def change(
     return reply
 
 
-async def registered(redis: Redis) -> dict[str, dict[str, Any] | None]:
-    """What workers and producers said of queues: a JSON Schema by name. For a queue of the product
-    it is what they can do beyond its payload model (see `streams.mail.announce`)."""
+class RegisteredQueue(NamedTuple):
+    """What workers and producers said of a queue."""
+
+    schema: dict[str, Any] | None
+    """JSON Schema of payloads. For a queue of the product it is what workers can do beyond its
+    payload model (see `streams.mail.announce`)."""
+    is_internal: bool
+
+
+async def registered(redis: Redis) -> dict[str, RegisteredQueue]:
+    """Every queue that workers or producers registered, by name. Raises Unavailable."""
     flat = await redis.command("HGETALL", CATALOGUE, key=CATALOGUE)
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode(): orjson.loads(about).get("schema") for name, about in pairs}
+    found: dict[str, RegisteredQueue] = {}
+    for name, text in zip(flat[::2], flat[1::2], strict=True):
+        about = orjson.loads(text)
+        found[name.decode()] = RegisteredQueue(about.get("schema"), bool(about.get("internal")))
+    return found
 
 
 def exceptions(reply: list[Any], count: int) -> list[str]:

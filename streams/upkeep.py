@@ -10,6 +10,7 @@ import orjson
 from schemas.spec import QueueSpec, Retention, catalog
 from streams.connection import Redis
 from streams.keys import UPKEEP
+from streams.record import Header
 from streams.scripts import Argument
 from streams.store import Store
 
@@ -31,6 +32,8 @@ class Owed:
 
     entry: bytes
     job_id: str
+    added: str
+    """When the job was added: epoch ms, as its header says."""
     ending: int
     to: Mapping[str, Any]
     event: str
@@ -98,10 +101,11 @@ class Upkeep:
             _owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found
         ]
 
-    async def paid(self, entries: Sequence[bytes]) -> None:
-        """Forget endings whose callbacks are queued."""
-        keys = self.store.keys
-        await self.redis.command("XDEL", keys["outbox"], *entries, key=keys.prefix)
+    async def acknowledge(self, queued: Sequence[tuple[Owed, str]]) -> None:
+        """Delete outbox entries whose callbacks are queued, each with its callback's id, which a
+        job that is still there keeps. May be repeated."""
+        words = [word for owed, callback in queued for word in (owed.entry, owed.job_id, callback)]
+        await self.store.call("acknowledge", words)
 
     async def forward(self, args: Sequence[Argument]) -> list[Any]:
         """`add` for the relay: deterministic ids, may be repeated, works in a full Redis."""
@@ -154,7 +158,9 @@ def _owed(entry: bytes, record: Mapping[bytes, bytes]) -> Owed:
     job_id = record[b"j"].decode()
     if b"o" in record:
         owed = orjson.loads(record[b"o"])
-        return Owed(entry, job_id, owed["ending"], owed["to"], owed["event"], owed["value"])
-    ending = int(record[b"h"].split(b":")[5])
+        added = Header.parse(record[b"h"]).added
+        return Owed(entry, job_id, added, owed["ending"], owed["to"], owed["event"], owed["value"])
+    header = Header.parse(record[b"h"])
     error = orjson.loads(record[b"x"])[-1]
-    return Owed(entry, job_id, ending, orjson.loads(record[b"c"]), "failed", error)
+    to = orjson.loads(record[b"c"])
+    return Owed(entry, job_id, header.added, header.endings, to, "failed", error)

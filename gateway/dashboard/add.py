@@ -6,7 +6,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import Field as Rule
 
-from gateway.addressed import queue_of
+from gateway.addressed import known_queues, queue_of
 from gateway.dashboard.add_form import (
     REST,
     Field,
@@ -19,7 +19,6 @@ from gateway.dashboard.add_form import (
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, JobNotFound
-from gateway.keys import DIRECTORY
 from gateway.principal import Scope, principal_of
 from gateway.queues import payload_schema
 from gateway.redaction import shown
@@ -59,7 +58,7 @@ class Sent(Wire):
 
 async def choose(request: web.Request) -> web.Response:
     """GET /dashboard/add: for which queue."""
-    known = await request.app[DIRECTORY].all()
+    known = await known_queues(request)
     return page(request, "add_choose.html", title="Add a job", here=HERE, queues=known)
 
 

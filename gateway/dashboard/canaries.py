@@ -6,12 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.addressed import queue_of
 from gateway.dashboard.causes import LIBRARY
 from gateway.dashboard.redrive import hold
 from gateway.dashboard.view import done, page
 from gateway.directory import Listed
 from gateway.errors import InvalidRequest, JobNotFound
-from gateway.keys import DIRECTORY, REDIS
+from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
 from gateway.routes import Route
@@ -28,7 +29,7 @@ SAMPLES = 10
 
 async def canary_page(request: web.Request) -> web.Response:
     """what became of a canary, and the way on."""
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
+    listed = await queue_of(request)
     canary = await canary_of(request, request.match_info["id"])
     own = principal_of(request).organization_id
     now, rest = await asyncio.gather(
@@ -79,7 +80,7 @@ async def hold_canary(request: web.Request) -> web.Response:
 
 async def canary_of(request: web.Request, canary_id: str) -> Canary:
     """The canary of this id that the principal may see, or JobNotFound."""
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
+    listed = await queue_of(request)
     canary = await find(request.app[REDIS], listed.name, canary_id)
     if canary is None or not principal_of(request).may_see(canary.organization_id):
         raise JobNotFound("No canary has this id any more; they are remembered for a day.")

@@ -13,13 +13,14 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from gateway.addressed import find_queue, known_queues, queue_of
 from gateway.dashboard.canaries import HERE, canary_of, samples
 from gateway.dashboard.causes import LIBRARY, OWN_JOBS, SCAN_ALL_JOBS, SCAN_JOBS, Cause, Causes
 from gateway.dashboard.redrive import send
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.directory import Listed
 from gateway.errors import InvalidRequest, JobNotFound
-from gateway.keys import DIRECTORY, REDIS
+from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
 from gateway.redaction import shown
 from gateway.routes import Route
@@ -51,10 +52,10 @@ class All(Wire):
 
 async def causes_page(request: web.Request) -> web.Response:
     """the causes of all dead letters, or of an organization's, most frequent first; `?queue=`."""
-    listed = await request.app[DIRECTORY].all()
+    listed = await known_queues(request)
     chosen = request.query.get("queue")
     if chosen:
-        listed = {chosen: await request.app[DIRECTORY].find(chosen)}
+        listed = {chosen: await find_queue(request, chosen)}
     counts = await asyncio.gather(*(one.queue.counts() for one in listed.values()))
     dead = [one for one, count in zip(listed.values(), counts, strict=True) if count.failed]
     found = await _all(request, dead)
@@ -171,7 +172,7 @@ async def _send(
 
 
 async def _cause(request: web.Request) -> tuple[Listed, Cause]:
-    listed = await request.app[DIRECTORY].find(request.match_info["name"])
+    listed = await queue_of(request)
     own = principal_of(request).organization_id
     library, fingerprint = request.app[LIBRARY], request.match_info["fingerprint"]
     cause = await library.cause(listed.queue.store, fingerprint, own)

@@ -31,7 +31,6 @@ EMBED_BYTES = 16_384
 """Larger documents are fetched when somebody looks; the page stays small."""
 WEBHOOKS = "webhooks"
 VERIFICATION = "vc-verification"
-CALLBACKS = 5
 ACTIONS = {
     State.WAITING: ("prioritize", "cancel", "remove"),
     State.ACTIVE: ("cancel",),
@@ -165,7 +164,7 @@ async def _callbacks(request: web.Request, listed: Listed, job_id: str) -> list[
     if listed.name == WEBHOOKS:
         return []
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
-    names = [f"cb-{listed.name}-{job_id}-{ending}" for ending in range(1, CALLBACKS + 1)]
+    names = await listed.queue.callbacks(job_id)
     found = await asyncio.gather(*(queue.get(name) for name in names))
     principal = principal_of(request)
     return [

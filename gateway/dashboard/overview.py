@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from gateway.addressed import known_queues
 from gateway.dashboard.view import page
 from gateway.directory import Listed
-from gateway.keys import DIRECTORY, REDIS
+from gateway.keys import REDIS
 from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from streams import Counts
@@ -79,7 +80,7 @@ def total(tallies: list[Tally]) -> Tally:
 
 async def overview(request: web.Request) -> web.Response:
     """Every queue with its counts, live; for an organization the names of the queues."""
-    listed = await request.app[DIRECTORY].all()
+    listed = await known_queues(request)
     if not principal_of(request).is_platform:
         return page(request, "queues.html", title="Queues", here=HERE, names=sorted(listed))
     found, redis = await asyncio.gather(cards(request, listed), _health(request))

@@ -39,11 +39,6 @@ def publication(list_id: str, organization_id: str, version: int) -> dict[str, A
     return {"listId": list_id, "organizationId": organization_id, "version": version}
 
 
-def job_id(list_id: str, version: int) -> str:
-    """One job for one version: whoever notices that it is missing adds the same one."""
-    return f"{list_id}.{version}"
-
-
 def events(_payload: Mapping[str, Any]) -> CallbackEvents:
     """The callback events of a publication."""
     return CallbackEvents(completed="statuslist.published", failed="statuslist.failed")
@@ -60,4 +55,5 @@ SPEC = QueueSpec(
     # Thousands of revocations make thousands of them; what they did shows in the list.
     retention=Retention(completed_ms=HOUR_MS, completed_count=1_000),
     events=events,
+    internal=True,
 )

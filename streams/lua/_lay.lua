@@ -5,7 +5,7 @@ local function lay(id, header, flags, record, trace, now)
   if string.find(flags, 'F', 1, true) then
     redis.call('HDEL', jobs, id)
     redis.call('HDEL', blobs, id .. ':d', id .. ':r')
-    redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m')
+    redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
     redis.call('ZADD', gone, now, id)
     redis.call('HSET', gone_jobs, id, trace)
     return

@@ -8,7 +8,8 @@ local function purge(stream, expiry, rows, now)
     owned[#owned + 1] = id .. ':d'; owned[#owned + 1] = id .. ':r'
     traces[#traces + 1] = id .. ':p'; traces[#traces + 1] = id .. ':l'
     traces[#traces + 1] = id .. ':a'; traces[#traces + 1] = id .. ':m'
-    if string.sub(id, 1, 3) == 'cb-' then
+    traces[#traces + 1] = id .. ':c'
+    if string.sub(id, 1, 4) == '~cb:' then
       redis.call('ZADD', gone, now, id)
       redis.call('HSET', gone_jobs, id, id .. '|')
     end

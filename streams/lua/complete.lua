@@ -67,7 +67,7 @@ while i < last do
       if special and string.find(header, 'D', 1, true) then
         dropped[#dropped + 1] = id
         redis.call('HDEL', blobs, id .. ':d')
-        redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m')
+        redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
         redis.call('ZADD', gone, now, id)
         redis.call('HSET', gone_jobs, id, string.match(header, '[^:]*$') .. '|' .. lane .. '.' .. entry)
       else

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- lookup: everything about one job.
---   answers word, state, entry or due time, fields, progress, log, payload, result, attempts, memory
+--   answers word, state, entry or due time, fields, progress, log, payload, result, attempts, memory, callbacks
 -- from: any
 -- to: any
 -- keys: @lanes jobs delayed delayed_jobs completed dead blobs run
@@ -25,6 +25,6 @@ else
     if held[1] then entry = entry .. ' ' .. held[1][2] .. ' ' .. held[1][3] end
   end
 end
-local told = redis.call('HMGET', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m')
+local told = redis.call('HMGET', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
 local big = redis.call('HMGET', blobs, id .. ':d', id .. ':r')
-return {'OK', state, entry, fields, told[1], told[2], big[1], big[2], told[3], told[4]}
+return {'OK', state, entry, fields, told[1], told[2], big[1], big[2], told[3], told[4], told[5]}

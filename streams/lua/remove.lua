@@ -36,9 +36,9 @@ else
   redis.call('XDEL', lane, entry)
 end
 redis.call('HDEL', blobs, id .. ':d', id .. ':r')
-redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m')
+redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
 redis.call('HDEL', cancel, id)
-if string.sub(id, 1, 3) == 'cb-' then
+if string.sub(id, 1, 4) == '~cb:' then
   redis.call('ZADD', gone, now, id)
   redis.call('HSET', gone_jobs, id, id .. '|')
 end

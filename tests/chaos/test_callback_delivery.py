@@ -18,9 +18,10 @@ from redis_servers import Server
 from working import destinations
 
 from consumers.delivery.send import Delivery
+from consumers.delivery.signing import webhook_id
 from consumers.processor import Context
 from consumers.processors import webhooks
-from consumers.relay import Relay
+from consumers.relay import Relay, callback_id
 from outbound.client import Client, open_client
 from schemas.job import JobOptions
 from schemas.queues.webhooks import SPEC
@@ -80,12 +81,14 @@ async def dies_at(server: Server, client: Client, number: int, kind: str) -> boo
 
 
 async def a_job_has_ended(redis: Redis, url: str) -> str:
-    """A job with a callback, completed -> the id of its callback job."""
+    """A job with a callback, completed -> the id that its callback will have."""
     options = JobOptions(callback_url=url)
     job = await Queue(JOBS, redis).add("x", {"organizationId": "org-1"}, options)
     hand = Hand(redis, JOBS)
     await hand.complete(await hand.take_one(), result={"n": 1})
-    return f"cb-chaos-{job.id}-1"
+    (owed,) = await Upkeep(JOBS, redis).owed()
+    assert owed.job_id == job.id
+    return callback_id("chaos", owed)
 
 
 async def is_delivered(redis: Redis, callback: str) -> bool:
@@ -104,7 +107,9 @@ async def one_death(server: Server, to: Receiver, client: Client, number: int, k
                 break
             await life(redis, client)
         assert await is_delivered(redis, callback)
-        assert [seen.header("webhook-id") for seen in to.requests] == [callback] * len(to.requests)
+        assert [seen.header("webhook-id") for seen in to.requests] == [
+            webhook_id("org-1", "webhooks", callback)
+        ] * len(to.requests)
         assert len({seen.body for seen in to.requests}) == 1
         with server.client() as raw:
             assert places_of(raw, callback) == ["completed"]

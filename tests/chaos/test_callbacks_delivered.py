@@ -19,6 +19,7 @@ from receivers import Receiver, open_settings, receiver, reply
 
 from consumers import Processor, Reject
 from consumers.delivery.send import Delivery
+from consumers.delivery.signing import webhook_id
 from consumers.destinations import Destinations
 from consumers.execute import Run, execute
 from consumers.outcome import ending
@@ -148,13 +149,14 @@ async def died(mortal: Mortal, processor: Processor, client: Client) -> bool:
 
 
 def assert_told_once(raw: Any, seen: Receiver, job_id: str, event: str) -> None:
-    callback = f"cb-{QUEUE.name}-{job_id}-1"
-    assert ids(raw, "webhooks", "completed") == [callback]
+    (callback,) = ids(raw, "webhooks", "completed")
+    (tail,) = raw.hmget(f"cs:{{{QUEUE.name}}}:run", f"{job_id}:c")
+    assert tail.decode() == callback
     assert ids(raw, "webhooks", "dead") == []
     assert pending(raw, "webhooks") == pending(raw, QUEUE.name) == 0
     told = {request.header("webhook-id") for request in seen.requests}
     bodies = {request.body for request in seen.requests}
-    assert told == {callback}
+    assert told == {webhook_id("default", "webhooks", callback)}
     assert len(bodies) == 1
     assert orjson.loads(bodies.pop())["event"] == event
 

@@ -53,7 +53,7 @@ def valid(schema: dict[str, Any], document: Any) -> bool:
 
 def told(spec: QueueSpec, pair: CallbackEvents, event: str, value: Any) -> dict[str, Any]:
     to = {"url": "https://x.example", "completed": pair.completed, "failed": pair.failed}
-    return callback_payload(spec, Owed(b"1767323045123-0", "job-1", 1, to, event, value))
+    return callback_payload(spec, Owed(b"1767323045123-0", "job-1", "0", 1, to, event, value))
 
 
 def test_the_page_names_every_event_and_no_other() -> None:

@@ -1,5 +1,7 @@
 """The outbox relay: what a callback says, how many there are, and what becomes of a bad one."""
 
+import contextlib
+import re
 from datetime import datetime
 from itertools import permutations
 from typing import Any
@@ -8,11 +10,13 @@ import orjson
 import pytest
 from by_hand import Hand
 from ledger import ids
+from pydantic import ValidationError
 
-from consumers.relay import KEPT, Relay
+from consumers.relay import KEPT, Relay, callback_id
 from schemas.job import State
 from schemas.spec import QueueSpec, catalog
 from streams import JobView, Queue, Redis, schedules
+from streams.upkeep import Upkeep
 
 URL = "https://example.com/hook"
 ISSUANCE = catalog()["vc-issuance"]
@@ -77,7 +81,8 @@ async def test_an_issued_credential_is_reported_exactly_as_the_seed_says(redis: 
     assert (await Relay(ISSUANCE, redis).pass_on()).count == 1
 
     job = await callback(redis)
-    assert job.id == f"cb-vc-issuance-{job_id}-1"
+    assert re.fullmatch(r"~cb:vc-issuance:\d+-\d+:[0-9a-v]{16}", job.id)
+    assert await Queue(ISSUANCE, redis).callbacks(job_id) == [job.id]
     assert job.data == {
         "url": URL,
         "method": "POST",
@@ -183,15 +188,15 @@ async def test_who_asked_for_no_callback_gets_none(redis: Redis) -> None:
 async def test_one_ending_is_reported_once_however_often_it_is_passed_on(
     redis: Redis, raw: Any
 ) -> None:
-    job_id = await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
-    ((_, ending),) = raw.xrange("cs:{chaos}:outbox")
+    await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
+    owed = raw.dump("cs:{chaos}:outbox")
     relay = Relay(CUSTOM, redis)
     for _ in range(3):
         await relay.pass_on()
         # As if the relay had died before it forgot the ending.
-        raw.xadd("cs:{chaos}:outbox", ending)
+        raw.restore("cs:{chaos}:outbox", 0, owed, replace=True)
     await relay.pass_on()
-    assert [job.id for job in await callbacks(redis)] == [f"cb-chaos-{job_id}-1"]
+    assert len(await callbacks(redis)) == 1
     assert raw.xlen("cs:{chaos}:outbox") == 0
 
 
@@ -200,7 +205,7 @@ async def test_nor_is_it_reported_again_after_its_callback_was_removed(
     redis: Redis, raw: Any, how: str
 ) -> None:
     await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
-    ((_, ending),) = raw.xrange("cs:{chaos}:outbox")
+    owed = raw.dump("cs:{chaos}:outbox")
     relay, webhooks = Relay(CUSTOM, redis), Queue("webhooks", redis)
     await relay.pass_on()
     hand = Hand(redis, catalog()["webhooks"])
@@ -209,7 +214,7 @@ async def test_nor_is_it_reported_again_after_its_callback_was_removed(
         await webhooks.remove((await callbacks(redis, State.COMPLETED))[0].id)
     else:
         await webhooks.clean()
-    raw.xadd("cs:{chaos}:outbox", ending)
+    raw.restore("cs:{chaos}:outbox", 0, owed, replace=True)
     await relay.pass_on()
     assert (await webhooks.counts()).total == 0
 
@@ -221,10 +226,69 @@ async def test_an_ending_after_a_revival_is_reported_as_another(redis: Redis) ->
     await Queue(ISSUANCE, redis).revive(job_id)
     await hand.complete(await hand.take_one(), result=ISSUED)
     await relay.pass_on()
-    assert [(job.id, job.data["event"]) for job in await callbacks(redis)] == [
-        (f"cb-vc-issuance-{job_id}-1", "vc.issuance.failed"),
-        (f"cb-vc-issuance-{job_id}-2", "vc.issued"),
-    ]
+    told = await callbacks(redis)
+    assert [job.data["event"] for job in told] == ["vc.issuance.failed", "vc.issued"]
+    assert await Queue(ISSUANCE, redis).callbacks(job_id) == [job.id for job in told]
+
+
+@pytest.mark.parametrize("how", ["dropped", "removed"])
+async def test_each_job_that_had_an_id_is_reported(redis: Redis, how: str) -> None:
+    """An id may be used again when its job is gone: the endings are counted anew."""
+    queue, relay, hand = Queue(CUSTOM, redis), Relay(CUSTOM, redis), Hand(redis, CUSTOM)
+    for number in range(3):
+        options = {"job_id": "nightly", "remove_on_complete": how == "dropped"}
+        await queue.add("work", {"callbackUrl": URL}, None, **options)
+        await hand.complete(await hand.take_one(), result={"n": number})
+        await relay.pass_on()
+        if how == "removed":
+            await queue.remove("nightly")
+    told = await callbacks(redis)
+    assert [job.data["payload"]["n"] for job in told] == [0, 1, 2]
+    assert {job.data["payload"]["jobId"] for job in told} == {"nightly"}
+
+
+async def test_no_queue_and_job_read_as_another_queue_and_job(redis: Redis) -> None:
+    """`email`, `bulk-1` and `email-bulk`, `1`: joined by hyphens they would be one name."""
+    for name, job_id in (("email", "bulk-1"), ("email-bulk", "1")):
+        spec = QueueSpec(name)
+        hand = Hand(redis, spec)
+        await Queue(spec, redis).add("work", {"callbackUrl": URL}, job_id=job_id)
+        await hand.complete(await hand.take_one())
+        await Relay(spec, redis).pass_on()
+    assert {job.data["payload"]["queue"] for job in await callbacks(redis)} == {
+        "email",
+        "email-bulk",
+    }
+
+
+async def test_no_submission_takes_the_place_of_a_callback(redis: Redis, raw: Any) -> None:
+    """Not even one that knows everything the callback's id is made from."""
+    job_id = await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
+    webhooks = Queue("webhooks", redis)
+    (owed,) = await Upkeep(CUSTOM, redis).owed()
+    data = {"url": URL, "method": "POST", "payload": {}, "event": "e", "organizationId": "evil"}
+    for chosen in (callback_id("chaos", owed), f"cb-chaos-{job_id}-1"):
+        with contextlib.suppress(ValidationError):
+            await webhooks.add("work", data, job_id=chosen)
+    await Relay(CUSTOM, redis).pass_on()
+    told = [job for job in await callbacks(redis) if job.data["organizationId"] != "evil"]
+    assert [job.data["payload"]["jobId"] for job in told] == [job_id]
+
+
+async def test_a_job_remembers_its_last_callbacks_as_long_as_it_is_there(
+    redis: Redis, raw: Any
+) -> None:
+    queue, relay, hand = Queue(CUSTOM, redis), Relay(CUSTOM, redis), Hand(redis, CUSTOM)
+    await queue.add("work", {"callbackUrl": URL}, job_id="often")
+    for _ in range(7):
+        await hand.fail(await hand.take_one())
+        await relay.pass_on()
+        await queue.revive("often")
+    told = [job.id for job in await callbacks(redis)]
+    assert await queue.callbacks("often") == told[-5:]
+    await queue.remove("often")
+    assert await queue.callbacks("often") == []
+    assert raw.exists("cs:{chaos}:run") == 0
 
 
 async def test_a_callback_that_cannot_be_queued_is_a_dead_letter_and_holds_up_nobody(
@@ -238,12 +302,13 @@ async def test_a_callback_that_cannot_be_queued_is_a_dead_letter_and_holds_up_no
         "cs:{chaos}:outbox", {**fields, b"o": fields[b"o"].replace(URL.encode(), b"no address")}
     )
     good = await end(redis, CUSTOM, {"callbackUrl": URL}, result=2)
+    queue = Queue(CUSTOM, redis)
 
     assert (await Relay(CUSTOM, redis).pass_on()).count == 2
 
-    assert [job.id for job in await callbacks(redis)] == [f"cb-chaos-{good}-1"]
+    assert [job.id for job in await callbacks(redis)] == await queue.callbacks(good)
     (dead,) = await callbacks(redis, State.FAILED)
-    assert dead.id == f"cb-chaos-{bad}-1"
+    assert [dead.id] == await queue.callbacks(bad)
     assert [error.reason for error in dead.errors] == ["callback"]
     assert dead.failed_reason is not None
     assert dead.failed_reason.startswith("the callback cannot be queued: /url: ")

@@ -96,12 +96,12 @@ def test_the_public_half_verifies_v1a() -> None:
     public.verify(base64.b64decode(signed.removeprefix("v1a,")), b'x.7.{"a":1}')
 
 
-@pytest.mark.parametrize("job_id", ["a", "cb-vc-issuance-5_x-1", "A" * 64, "01HXYZ"])
+@pytest.mark.parametrize("job_id", ["a", "5_x-1", "A" * 64, "01HXYZ"])
 def test_a_plain_job_id_is_the_webhook_id(job_id: str) -> None:
     assert webhook_id("org", "webhooks", job_id) == job_id
 
 
-@pytest.mark.parametrize("job_id", ["a.b", "A" * 65, "a:b", "a/b", "~", "cb-q-a.b-1", "+"])
+@pytest.mark.parametrize("job_id", ["a.b", "A" * 65, "a:b", "a/b", "~", "~cb:q:1-0:x", "+"])
 def test_another_is_hashed_into_one(job_id: str) -> None:
     identifier = webhook_id("org", "webhooks", job_id)
     assert re.fullmatch(r"msg_[a-z2-7]{52}", identifier)

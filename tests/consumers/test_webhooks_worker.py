@@ -225,7 +225,8 @@ async def test_the_callback_of_a_job_arrives_signed_and_once(redis: Redis) -> No
         relay = Relay(spec, redis)
         await relay.pass_on()
         await relay.pass_on()
-        job = await finished(redis, f"cb-chaos-{job_id}-1")
+        (callback,) = await Queue(spec, redis).callbacks(job_id)
+        job = await finished(redis, callback)
         (secret,) = await desk.keys("org-1", server.url)
     assert job.state == State.COMPLETED
     (seen,) = server.requests

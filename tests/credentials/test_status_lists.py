@@ -29,9 +29,10 @@ from consumers.status_lists import (
 from credentials import bitstring
 from credentials.contexts import Contexts
 from credentials.keyring import Keyring
-from schemas.queues.status_lists import SPEC, job_id, publication
+from schemas.identity import publication_id
+from schemas.queues.status_lists import SPEC, publication
 from schemas.status import PURPOSES, Owner
-from streams import Queue, errors, status
+from streams import NewJob, Queue, errors, status
 
 PUBLIC = "https://gateway.example"
 ORG = "org-a"
@@ -310,8 +311,8 @@ async def test_the_job_publishes_and_says_which_version(
 ) -> None:
     (entry,) = await lists.assign("urn:uuid:1", issuer, ORG, ["revocation"], ("job",))
     await flip(redis, "urn:uuid:1", "revocation")
-    queue, name = Queue(SPEC, redis), job_id(list_id(entry), 2)
-    await queue.add("publish", publication(list_id(entry), ORG, 2), job_id=name)
+    queue, name = Queue(SPEC, redis), publication_id(list_id(entry), 2)
+    await queue.add_many([NewJob("publish", publication(list_id(entry), ORG, 2), id=name)])
     await worker.ended()
     job = await queue.get(name)
     assert job is not None

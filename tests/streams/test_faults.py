@@ -34,7 +34,16 @@ from streams.scripts import SCRIPTS
 
 KEYS = QueueKeys(SPEC.name)
 CALLS = (
-    *("add", "add once", "forward", "claim", "claim one", "clean completed", "clean failed"),
+    *(
+        "acknowledge",
+        "add",
+        "add once",
+        "forward",
+        "claim",
+        "claim one",
+        "clean completed",
+        "clean failed",
+    ),
     *(f"{n} once" for n in ("control", "clean", "cancel", "advance", "remove", "revive")),
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
@@ -57,7 +66,7 @@ CALLS = (
     *(f"why {name}" for name in ("wait-plain", "wait-big", "back-1", "far")),
     *(f"why {name}" for name in ("run-plain", "done-plain")),
     *(f"remove {name}" for name in ("wait-big", "far", "done-big", "dead-kept")),
-    *(f"remove {name}" for name in ("back-1", "cb-done", "run-plain")),
+    *(f"remove {name}" for name in ("back-1", "~cb:done", "run-plain")),
 )
 
 

@@ -254,7 +254,7 @@ class Life(QueueLife):
         owed = self.do(self.upkeep.owed())
         assert [(one.job_id, one.ending, one.event) for one in owed] == self.model.outbox
         assert {one.to["url"] for one in owed} == {HOOK}
-        self.do(self.upkeep.paid([one.entry for one in owed]))
+        self.do(self.upkeep.acknowledge([(one, "~cb:q:1-0:x") for one in owed]))
         self.model.outbox.clear()
 
 

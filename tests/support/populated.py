@@ -103,7 +103,7 @@ async def _ended(queue: Queue, hand: Hand) -> None:
         data = {"big": {"text": BIG}}
         await queue.add_many(
             [job(f"{how}-{n}", data.get(n), priority=0, **options[n]) for n in names]
-            + [job(f"cb-{how}", priority=0)]
+            + [NewJob("work", {}, JobOptions(priority=0), id=f"~cb:{how}")]
         )
         claims = await hand.take()
         if how == "done":
@@ -148,7 +148,11 @@ async def commands(made: Populated) -> dict[str, Command]:
         *(job(known) for known in ("done-plain", "run-plain", "run-back", "wait-plain", "far")),
         job("done-dropped", remove_on_complete=True),
     ]
+    (entry, *_), *_ = await store.redis.command(
+        "XRANGE", store.keys["outbox"], "-", "+", key=store.keys.prefix
+    )
     calls = {
+        "acknowledge": store.command("acknowledge", (entry, "dead-owing", "~cb:dead-owing")),
         "add": made.add("add", *fresh),
         "add once": made.add("add", *fresh, once=b"[]"),
         "forward": made.add("forward", *fresh),
@@ -186,7 +190,7 @@ async def commands(made: Populated) -> dict[str, Command]:
         ),
         "reclaim": _reclaim(made, max_stalls=3),
         "reclaim poison": _reclaim(made, max_stalls=1),
-        "refuse": store.command("refuse", id="cb-refused", body=b"{}", message=b'"no"'),
+        "refuse": store.command("refuse", id="~cb:refused", body=b"{}", message=b'"no"'),
         "renew": store.command("renew", stray, worker="by-hand", stray_ms=0),
         "since": store.command("since", after="0-1", most=10),
         "sweep": store.command("sweep", silent_ms=0, idle_ms=0, interval_ms=1_000),
@@ -230,7 +234,7 @@ async def commands(made: Populated) -> dict[str, Command]:
         )
     for name in ("wait-plain", "wait-big", "back-1", "far", "run-plain", "done-plain"):
         calls[f"why {name}"] = store.command("why", id=name, most=2)
-    for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "cb-done", "run-plain"):
+    for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "~cb:done", "run-plain"):
         calls[f"remove {name}"] = store.command("remove", id=name, who=WHO, once="")
     return calls
 

@@ -5,6 +5,7 @@ The operators' and the clock's part is in tests/streams/test_state_machine.py.
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -19,7 +20,7 @@ from streams import NewJob, Queue
 from streams.claims import Claim, Claims, Ending
 from streams.upkeep import Upkeep
 
-IDS = ["cb-1", *(f"j{n}" for n in range(11))]
+IDS = ["~cb:q:1-0:x", *(f"j{n}" for n in range(11))]
 WORKERS = ["w0", "w1", "w2"]
 HOUR_MS = 3_600_000
 BIG = "x" * 33_000
@@ -28,9 +29,11 @@ HISTORY = b'[{"attempt":1,"reason":"failed","message":"told to","at":1}]'
 KEEP = st.sampled_from([None, True, True, False, KeepFor(age=3600)])
 NUMBERS = count()
 NEW_JOBS = st.builds(
-    lambda big, **options: NewJob("x", {"text": BIG} if big else {}, JobOptions(**options)),
+    lambda big, job_id, **options: NewJob(
+        "x", {"text": BIG} if big else {}, JobOptions(**options), id=job_id
+    ),
     big=st.sampled_from([False, False, True]),
-    job_id=st.sampled_from([None, None, None, None, *IDS]),
+    job_id=st.sampled_from(["", "", "", "", *IDS]),
     priority=st.sampled_from([None, None, 0, 1, 10]),
     delay=st.sampled_from([None, None, None, HOUR_MS]),
     expires=st.sampled_from([None, None, None, 1, HOUR_MS]),
@@ -94,12 +97,12 @@ class QueueLife(RuleBasedStateMachine):
         for new, answer in zip(jobs, answers, strict=True):
             options = new.options
             assert options is not None
-            known = self.model.jobs.get(options.job_id)
+            known = self.model.jobs.get(new.id)
             assert answer.deduplicated == (known is not None)
             if known is not None:
                 assert answer.state == known.state
                 continue
-            job = _modelled(options)
+            job = _modelled(new.id, options)
             self.model.jobs[job.id] = job
             if options.delay:
                 assert answer.state == State.DELAYED
@@ -228,10 +231,7 @@ class QueueLife(RuleBasedStateMachine):
 
 
 def _named(job: NewJob, free: Iterator[str]) -> NewJob:
-    options = job.options or JobOptions()
-    if options.job_id is None:
-        options = options.model_copy(update={"job_id": next(free, IDS[0])})
-    return NewJob(job.name, job.data, options)
+    return job if job.id else replace(job, id=next(free, IDS[0]))
 
 
 def _some(values: Sequence[Any], most: int, least: int = 0) -> st.SearchStrategy[list[Any]]:
@@ -241,10 +241,10 @@ def _some(values: Sequence[Any], most: int, least: int = 0) -> st.SearchStrategy
     return st.lists(st.sampled_from(values), unique=True, min_size=least, max_size=most)
 
 
-def _modelled(options: JobOptions) -> ModelJob:
+def _modelled(job_id: str, options: JobOptions) -> ModelJob:
     on_complete, on_fail = options.remove_on_complete, options.remove_on_fail
     return ModelJob(
-        str(options.job_id),
+        job_id,
         priority=5 if options.priority is None else options.priority,
         gone_completed=on_complete is True,
         own_completed=on_complete is not None and on_complete is not True,
