@@ -84,4 +84,4 @@ class Custody:
 async def open_custody(resources: Resources) -> AsyncIterator[Custody]:
     """Custody for a processor. Raises KeyringError when this process has no ring, or not all of
     it."""
-    yield Custody(resources.redis, ring_for(resources))
+    yield Custody(resources.redis, ring_for(resources, "issuer"))

@@ -192,7 +192,7 @@ def _message(to: Destination, reason: str, detail: str) -> str:
 async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]:
     """Destinations for a processor. Raises KeyringError when this process has no ring, or not
     all of it."""
-    keyring = ring_for(resources)
+    keyring = ring_for(resources, "webhook")
     shelf = store.SecretShelf(resources.redis)
     signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
     destinations = Destinations(resources.redis, signing, DestinationSettings().rules())

@@ -6,7 +6,7 @@ done when a walk finds nothing under another KEK.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from re import Match
 from typing import Any, Final
@@ -17,8 +17,10 @@ from credentials.keyring import (
     Keyring,
     KeyringError,
     KeyringSettings,
+    Purpose,
     SealError,
     open_keyring,
+    variable,
 )
 from streams import Redis, vault
 from streams.errors import CredstreamError
@@ -61,13 +63,14 @@ class Report:
 
 
 async def rotate(redis: Redis, keyring: Keyring, tell: Callable[[Report], None]) -> Report:
-    """Seal everything under the active KEK. `tell` is called after each batch of seals."""
+    """Seal everything of the ring's purpose under its active KEK. `tell` is called after each
+    batch of seals."""
     report = Report(keyring.active)
     for _ in range(WALKS):
         before = report.resealed
         report.checked = report.changed_meanwhile = 0
         report.failed.clear()
-        async for batch in vault.stored(redis):
+        async for batch in vault.stored(redis, keyring.purpose):
             for value in batch:
                 await _reseal(redis, keyring, value, report)
             tell(report)
@@ -110,21 +113,28 @@ def _under_active(keyring: Keyring, text: str) -> tuple[str, int]:
 
 
 async def missing_keks(redis: Redis, keyring: Keyring) -> list[str]:
-    """Ids of KEKs that what is stored is sealed under and the ring lacks (I2). Opens nothing, looks
-    at 10,000 values at most. Raises Unavailable."""
-    return sorted(await vault.keks_in_use(redis) - keyring.names)
+    """KEKs of the ring's purpose that what is stored is sealed under and the ring lacks. Opens
+    nothing, looks at 10,000 values at most. Raises Unavailable."""
+    return sorted(_missing(await vault.keks_in_use(redis), keyring))
 
 
-def ring_for(resources: Resources) -> Keyring:
+def _missing(in_use: Iterable[str], keyring: Keyring) -> set[str]:
+    prefix = f"{keyring.purpose}/"
+    return {kek for kek in in_use if kek.startswith(prefix)} - keyring.names
+
+
+def ring_for(resources: Resources, purpose: Purpose) -> Keyring:
     """The ring of a process that is about to begin. Raises KeyringError when it has none, and when
-    it lacks a KEK that is known to be in use (I2)."""
+    it lacks a KEK that is known to be in use."""
     settings = KeyringSettings()
-    ring = open_keyring(settings, resources.data_dir, production=resources.production)
-    missing = resources.keks_in_use - ring.names
+    ring = open_keyring(
+        settings, resources.data_dir, production=resources.production, purpose=purpose
+    )
+    missing = _missing(resources.keks_in_use, ring)
     if missing and not settings.keks_incomplete:
         raise KeyringError(
             f"Keys in Redis are sealed under {', '.join(sorted(missing))}, which the ring has not. "
-            "Put them back into CREDSTREAM_KEKS, not in front; if they are lost for good, "
+            f"Put them back into {variable(purpose)}, not in front; if they are lost for good, "
             "CREDSTREAM_KEKS_INCOMPLETE=true starts without them."
         )
     return ring

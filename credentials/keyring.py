@@ -1,8 +1,13 @@
-"""Private keys at rest: sealed as JWE under a key-encryption key (KEK) from a ring.
+"""Secrets at rest: sealed as JWE under a key-encryption key (KEK) from a ring.
 
 A ring is `id:key` pairs separated by commas or white space, each key 32 bytes in base64 or
 base64url. The first seals; all open, so a new KEK is put in front and the old one stays until
 every record is sealed anew.
+
+Each purpose has a ring of its own, so a process opens only what its role needs: `issuer` the
+private keys of DIDs, `webhook` the keys that sign webhooks, `data` the payloads and results of
+sealed queues. The `kid` in a seal's protected header is `<purpose>/<id>`: a seal opens under no
+ring of another purpose, whatever the ids are.
 """
 
 import base64
@@ -12,7 +17,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from joserfc import jwe
 from joserfc.errors import JoseError
@@ -23,8 +28,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from credentials.errors import CredentialError
 from credentials.keys import PrivateKey, load_private
 
-DEVELOPMENT_FILE = "development.keks"
-"""Where a development server keeps the ring it made for itself, in its data directory."""
+Purpose = Literal["issuer", "webhook", "data"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+DEVELOPMENT_FILES: Mapping[Purpose, str] = {
+    "issuer": "development.keks",
+    "webhook": "development.webhook.keks",
+    "data": "development.data.keks",
+}
+"""Where a development server keeps the rings it made for itself, in its data directory."""
 
 _ALGORITHMS = ["A256GCMKW", "A256GCM"]
 _KEK_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -39,33 +50,55 @@ class SealError(CredentialError):
 
 
 class KeyringSettings(BaseSettings):
-    """CREDSTREAM_KEKS holds the ring itself, CREDSTREAM_KEKS_FILE names a file that does."""
+    """CREDSTREAM_KEKS holds the ring `issuer` itself, CREDSTREAM_KEKS_FILE names a file that does;
+    CREDSTREAM_WEBHOOK_KEKS and CREDSTREAM_DATA_KEKS (and `_FILE`) are those of the other two."""
 
     model_config = SettingsConfigDict(env_prefix="CREDSTREAM_", extra="ignore")
 
     keks: SecretStr | None = None
     keks_file: Path | None = None
+    webhook_keks: SecretStr | None = None
+    webhook_keks_file: Path | None = None
+    data_keks: SecretStr | None = None
+    data_keks_file: Path | None = None
     keks_incomplete: bool = False
     """Begin although something stored is sealed under a KEK that the ring has not (I2)."""
 
+    def text(self, purpose: Purpose) -> str | None:
+        """A ring as it is written in its variable or its file; None where neither is set.
+
+        Raises KeyringError for a file that cannot be read."""
+        field = _field(purpose)
+        value: SecretStr | None = getattr(self, field)
+        if value is not None and value.get_secret_value().strip():
+            return value.get_secret_value()
+        file: Path | None = getattr(self, f"{field}_file")
+        if file is None or file == Path():
+            return None
+        try:
+            return file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeyringError(f"{variable(purpose)}_FILE cannot be read: {error}.") from None
+
 
 class Keyring:
-    """Seals and opens private keys. Holds secrets: it has no repr and is never logged."""
+    """Seals and opens secrets of one purpose. It has no repr and is never logged."""
 
-    def __init__(self, keks: Mapping[str, bytes], active: str) -> None:
+    def __init__(self, keks: Mapping[str, bytes], active: str, purpose: Purpose) -> None:
+        self.purpose = purpose
         self._keks = {
-            kek_id: OctKey.import_key({"kty": "oct", "k": _b64(raw)})
+            f"{purpose}/{kek_id}": OctKey.import_key({"kty": "oct", "k": _b64(raw)})
             for kek_id, raw in keks.items()
         }
-        self.active = active
+        self.active = f"{purpose}/{active}"
 
     @property
     def names(self) -> frozenset[str]:
-        """Of the KEKs in it."""
+        """`<purpose>/<id>` of the KEKs in it."""
         return frozenset(self._keks)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, purpose: Purpose = "issuer") -> Self:
         """The ring written in `text`. Raises KeyringError, which never repeats a key."""
         keks: dict[str, bytes] = {}
         for position, pair in enumerate(re.split(r"[\s,]+", text.strip()), start=1):
@@ -75,7 +108,7 @@ class Keyring:
             if kek_id in keks:
                 raise KeyringError(f"The KEK ring names {kek_id} twice.")
             keks[kek_id] = _kek(kek_id, encoded)
-        return cls(keks, next(iter(keks)))
+        return cls(keks, next(iter(keks)), purpose)
 
     def seal(self, key: PrivateKey, key_id: str) -> str:
         """`key` as a compact JWE that opens only under the name `key_id`, a key's absolute URL."""
@@ -146,35 +179,56 @@ class Keyring:
             raise SealError(
                 "kek_unknown",
                 "A stored secret is sealed under a key-encryption key that is not in the ring: "
-                f"add {str(kek_id)[:64]!r} to CREDSTREAM_KEKS.",
+                f"add {str(kek_id)[:80]!r} to {variable(self.purpose)}.",
             )
         return kek
 
 
-def open_keyring(settings: KeyringSettings, data_dir: Path | None, *, production: bool) -> Keyring:
-    """The ring of this process; reads files. Raises KeyringError.
+def variable(purpose: Purpose) -> str:
+    """The environment variable of a ring; with `_FILE` that of its file."""
+    return f"CREDSTREAM_{_field(purpose)}".upper()
+
+
+def _field(purpose: Purpose) -> str:
+    return "keks" if purpose == "issuer" else f"{purpose}_keks"
+
+
+def open_keyring(
+    settings: KeyringSettings,
+    data_dir: Path | None,
+    *,
+    production: bool,
+    purpose: Purpose = "issuer",
+) -> Keyring:
+    """The ring of this process for a purpose; reads files. Raises KeyringError.
 
     Development makes a ring of its own in `data_dir`, once. Production never does: keys sealed
     under a KEK that lies beside them, or dies with a pod, are not kept safe.
     """
-    if settings.keks is not None and settings.keks.get_secret_value().strip():
-        return Keyring.parse(settings.keks.get_secret_value())
-    if settings.keks_file is not None:
-        try:
-            return Keyring.parse(settings.keks_file.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise KeyringError(f"CREDSTREAM_KEKS_FILE cannot be read: {error}.") from None
+    if (text := settings.text(purpose)) is not None:
+        return Keyring.parse(text, purpose)
+    name = variable(purpose)
     if production:
         raise KeyringError(
-            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE. "
-            "Private keys are never stored without one in production."
+            f"No key-encryption key: set {name} or {name}_FILE. "
+            "Secrets are never stored without one in production."
         )
     if data_dir is None:
         raise KeyringError(
-            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_KEKS_FILE, or set "
+            f"No key-encryption key: set {name} or {name}_FILE, or set "
             "DATA_DIR to a directory in which a development key can be kept."
         )
-    return Keyring.parse(_development_ring(data_dir / DEVELOPMENT_FILE))
+    return Keyring.parse(_development_ring(data_dir / DEVELOPMENT_FILES[purpose]), purpose)
+
+
+def configured_keyring(
+    settings: KeyringSettings, data_dir: Path | None, *, production: bool, purpose: Purpose
+) -> Keyring | None:
+    """As `open_keyring`, but None where no ring is set and none was made: nothing is made."""
+    made = data_dir is not None and (data_dir / DEVELOPMENT_FILES[purpose]).exists()
+    if settings.text(purpose) is None and (production or not made):
+        return None
+    return open_keyring(settings, data_dir, production=production, purpose=purpose)
 
 
 def _development_ring(path: Path) -> str:

@@ -2,7 +2,7 @@
 production, and whether the deployment is complete. Nothing is dialled but Redis."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,11 +13,12 @@ from consumers.rotation import missing_keks
 from consumers.settings import WorkerSettings
 from credentials.contexts import Contexts, ContextsError
 from credentials.keyring import (
-    DEVELOPMENT_FILE,
     Keyring,
     KeyringError,
     KeyringSettings,
-    open_keyring,
+    Purpose,
+    configured_keyring,
+    variable,
 )
 from credentials.settings import CredentialSettings
 from gateway.oidc import OidcSettings
@@ -30,8 +31,11 @@ from streams.errors import LayoutTooNew
 from streams.node import Check
 from streams.settings import readable
 
-NEED_KEYS = frozenset({"vc-issuance", "did-operations", "status-lists", "webhooks"})
-"""Queues whose workers open sealed keys."""
+NEED_KEYS: Mapping[Purpose, frozenset[str]] = {
+    "issuer": frozenset({"vc-issuance", "did-operations", "status-lists"}),
+    "webhook": frozenset({"webhooks"}),
+}
+"""Queues whose workers open sealed keys, by the ring they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +84,33 @@ def of_settings(given: Configured) -> list[Check]:
     ]
 
 
-def ring_of(given: Configured) -> Keyring | None:
+def ring_of(given: Configured, purpose: Purpose) -> Keyring | None:
     """The ring, where one is configured; nothing is made. Raises KeyringError."""
-    settings, folder = given.keyring, given.worker.data_dir
-    named = settings.keks_file is not None or (settings.keks and settings.keks.get_secret_value())
-    made = folder is not None and (folder / DEVELOPMENT_FILE).exists()
-    if not named and not made and not given.worker.production:
-        return None
-    return open_keyring(settings, folder, production=given.worker.production)
+    worker = given.worker
+    return configured_keyring(
+        given.keyring, worker.data_dir, production=worker.production, purpose=purpose
+    )
 
 
 def _keyring(given: Configured) -> Iterator[Check]:
-    if not any(map(given.serves, NEED_KEYS)):
-        return
+    for purpose, queues in NEED_KEYS.items():
+        needing = sorted(filter(given.serves, queues))
+        if needing:
+            yield _ring(given, purpose, needing)
+
+
+def _ring(given: Configured, purpose: Purpose, needing: list[str]) -> Check:
+    name, file = f"{purpose} keys", f"{variable(purpose)}_FILE"
     try:
-        ring = ring_of(given)
+        ring = ring_of(given, purpose)
     except KeyringError as error:
-        fix = "A ring is id:key pairs, each key 32 bytes in base64: docs/credentials.md."
-        yield Check("key ring", "fail", str(error), fix)
-        return
+        fix = "A ring is id:key pairs, each key 32 bytes in base64: docs/dids.md."
+        return Check(name, "fail", str(error), fix)
     if ring is None:
-        says = f"There is no key ring: {', '.join(sorted(NEED_KEYS))} do not start without one."
-        fix = "Set CREDSTREAM_KEKS_FILE; for development DATA_DIR, in which one is made."
-        yield Check("key ring", "warn", says, fix)
-    else:
-        yield Check("key ring", "ok", f"{len(ring.names)} keys; {ring.active} seals.")
+        says = f"There is no ring for {purpose} keys: {', '.join(needing)} do not start without."
+        fix = f"Set {file}; for development DATA_DIR, in which one is made."
+        return Check(name, "fail" if given.worker.production else "warn", says, fix)
+    return Check(name, "ok", f"{len(ring.names)} keys; {ring.active} seals.")
 
 
 def _credentials(given: Configured) -> Iterator[Check]:
@@ -234,16 +240,17 @@ def _transport(redis: Redis, given: Configured) -> Iterator[Check]:
 
 
 async def _sealed(redis: Redis, given: Configured) -> Check | None:
+    missing: list[str] = []
     try:
-        ring = ring_of(given)
+        rings = [ring for purpose in NEED_KEYS if (ring := ring_of(given, purpose)) is not None]
     except KeyringError:
         return None  # told by the settings
-    if ring is None:
-        return None
-    if missing := await missing_keks(redis, ring):
+    for ring in rings:
+        missing += await missing_keks(redis, ring)
+    if missing:
         says = f"Keys in Redis are sealed under {', '.join(missing)}, which the ring has not."
         return Check("sealed keys", "fail", says, "Put them back into the ring, not in front.")
-    return Check("sealed keys", "ok", "The ring opens what is stored.")
+    return Check("sealed keys", "ok", "The rings open what is stored.") if rings else None
 
 
 async def _queue(redis: Redis, spec: QueueSpec) -> Check:

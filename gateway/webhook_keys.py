@@ -67,11 +67,13 @@ class Desk:
         if self._opened is None:
             production = self._place.app_env == "production"
             try:
-                keyring = open_keyring(self._keks, self._place.data_dir, production=production)
+                keyring = open_keyring(
+                    self._keks, self._place.data_dir, production=production, purpose="webhook"
+                )
             except KeyringError:
                 raise KeysUnavailable(
                     "This gateway has no ring of key-encryption keys, so it cannot open or make "
-                    "signing keys. Give it the CREDSTREAM_KEKS (or CREDSTREAM_KEKS_FILE) of the "
+                    "signing keys. Give it the CREDSTREAM_WEBHOOK_KEKS (or its _FILE) of the "
                     "workers; deliveries go on meanwhile."
                 ) from None
             self._opened = WebhookSecrets(self.shelf, keyring, self.overlap_ms)
@@ -80,11 +82,12 @@ class Desk:
     async def check(self) -> None:
         """Tell at the start, not when somebody asks, that the ring cannot be read or lacks a KEK
         that is in use, as far as a short look shows (I2). Everything else of the gateway works."""
-        if self._keks.keks is None and self._keks.keks_file is None:
-            return
         try:
-            ring = open_keyring(self._keks, None, production=True)
-            missing = await vault.keks_in_use(self._redis, vault.BOOT_STEPS) - ring.names
+            if self._keks.text("webhook") is None:
+                return
+            ring = open_keyring(self._keks, None, production=True, purpose="webhook")
+            in_use = await vault.keks_in_use(self._redis, vault.BOOT_STEPS)
+            missing = {kek for kek in in_use if kek.startswith("webhook/")} - ring.names
         except KeyringError as error:
             logger.warning("signing keys of webhooks cannot be opened here: %s", error)
         except CredstreamError:

@@ -124,15 +124,21 @@ class Stored:
     text: str
 
 
-async def stored(redis: Redis) -> AsyncIterator[list[Stored]]:
-    """Everything that is sealed under a KEK, in batches: keys of DIDs, keys that sign webhooks.
+async def stored(redis: Redis, purpose: str = "") -> AsyncIterator[list[Stored]]:
+    """Everything that is sealed under a KEK, in batches: keys of DIDs (purpose `issuer`), keys
+    that sign webhooks (`webhook`); empty: both.
 
     What lay there all the time is shown at least once, what came in meanwhile perhaps not.
     """
-    for pattern, read in ((keys.VAULTS, _in_vault), (keys.WEBHOOK_SECRETS, _in_destination)):
-        async for names in scan(redis, pattern.encode()):
-            found = [await read(redis, name) for name in names]
-            yield [value for batch in found for value in batch]
+    kinds = (
+        ("issuer", keys.VAULTS, _in_vault),
+        ("webhook", keys.WEBHOOK_SECRETS, _in_destination),
+    )
+    for kind, pattern, read in kinds:
+        if purpose in ("", kind):
+            async for names in scan(redis, pattern.encode()):
+                found = [await read(redis, name) for name in names]
+                yield [value for batch in found for value in batch]
 
 
 async def keks_in_use(redis: Redis, steps: int | None = None) -> set[str]:
@@ -150,7 +156,7 @@ async def keks_in_use(redis: Redis, steps: int | None = None) -> set[str]:
 def _kek_of(jwe: str) -> str:
     header = jwe.partition(".")[0]
     try:
-        return str(json.loads(base64.urlsafe_b64decode(header + "=="))["kid"])[:64]
+        return str(json.loads(base64.urlsafe_b64decode(header + "=="))["kid"])[:80]
     except (ValueError, KeyError, TypeError):
         return "(unreadable)"
 

@@ -15,7 +15,9 @@ from credstream.sentences import EXIT_REFUSED
 if TYPE_CHECKING:
     from consumers.rotation import Report
     from consumers.settings import WorkerSettings
+    from credentials.keyring import Keyring, Purpose
 
+ROTATED: "tuple[Purpose, ...]" = ("issuer", "webhook")
 EVERY_SEALS = 1_000
 """How often progress is told."""
 
@@ -41,37 +43,59 @@ for command in api_keys.COMMANDS:
     "one of the data directory]",
 )
 def rotate(data_dir: Path | None, redis_url: str | None) -> None:
-    """Seal every stored key under the first key-encryption key of the ring.
+    """Seal every stored key under the first key-encryption key of its ring: private keys of DIDs
+    (CREDSTREAM_KEKS), keys that sign webhooks (CREDSTREAM_WEBHOOK_KEKS).
 
-    Add the new key-encryption key at the end of CREDSTREAM_KEKS (or its file) and restart the
-    workers and gateways, so that all can read it; put it in front and restart them again; then
-    run this, with the same ring. Older ones may be taken out once it says "complete": true. It
-    may be interrupted at any point and run again, while everything is at work.
+    Add the new key-encryption key at the end of its ring and restart the processes that have it,
+    so that all can read it; put it in front and restart them again; then run this, with the same
+    rings. Older ones may be taken out once it says "complete": true. It may be interrupted at any
+    point and run again, while everything is at work. Jobs of sealed queues (CREDSTREAM_DATA_KEKS)
+    are not sealed anew: keep the old key for as long as the queue keeps its jobs.
 
-    Prints a JSON summary; progress goes to standard error. Exit codes: 0 everything is sealed
-    under the active key, 1 something is not (the summary says what), 2 the ring or a setting is
-    not valid, 3 no Redis there.
+    Prints a JSON summary by ring; progress goes to standard error. Exit codes: 0 everything is
+    sealed under the active keys, 1 something is not (the summary says what), 2 a ring or a setting
+    is not valid, 3 no Redis there.
     """
-    report = asyncio.run(_rotate(data_dir, redis_url))
-    click.echo(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
-    if not report.complete:
+    reports = asyncio.run(_rotate(data_dir, redis_url))
+    complete = all(report.complete for report in reports.values())
+    rings = {purpose: report.as_json() for purpose, report in reports.items()}
+    summary = {"complete": complete, "rings": rings}
+    click.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
+    if not complete:
         sys.exit(EXIT_REFUSED)
 
 
-async def _rotate(data_dir: Path | None, redis_url: str | None) -> "Report":
+async def _rotate(data_dir: Path | None, redis_url: str | None) -> "dict[str, Report]":
     from consumers.rotation import rotate as rotate_all
     from consumers.settings import WorkerSettings
-    from credentials.keyring import KeyringSettings, open_keyring
     from streams import connect
 
     settings = WorkerSettings(**given(data_dir=data_dir))
-    ring = open_keyring(KeyringSettings(), settings.data_dir, production=settings.production)
+    rings = _rings(settings)
     redis = connect(redis_url or embedded(settings))
     try:
         await redis.ping()
-        return await rotate_all(redis, ring, _Progress())
+        return {ring.purpose: await rotate_all(redis, ring, _Progress()) for ring in rings}
     finally:
         await redis.close()
+
+
+def _rings(settings: "WorkerSettings") -> "list[Keyring]":
+    """Every ring that is here and seals keys. Raises KeyringError where there is none at all."""
+    from credentials.keyring import KeyringError, KeyringSettings, configured_keyring
+
+    found = [
+        configured_keyring(
+            KeyringSettings(), settings.data_dir, production=settings.production, purpose=purpose
+        )
+        for purpose in ROTATED
+    ]
+    rings = [ring for ring in found if ring is not None]
+    if not rings:
+        raise KeyringError(
+            "No key-encryption key: set CREDSTREAM_KEKS or CREDSTREAM_WEBHOOK_KEKS (or a _FILE)."
+        )
+    return rings
 
 
 def embedded(settings: "WorkerSettings") -> str | None:

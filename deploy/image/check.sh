@@ -62,8 +62,11 @@ start() { # name, words of the program
         --cgroups=disabled --ulimit nofile=20000:20000 --ulimit nproc=4096:4096 \
         --no-healthcheck --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp \
         --volume "$WORK/keks:/run/secrets/keks:ro" \
+        --volume "$WORK/webhook-keks:/run/secrets/webhook-keks:ro" \
         --env REDIS_URL="redis://127.0.0.1:$REDIS_PORT" --env PORT="$PORT" \
-        --env CREDSTREAM_KEKS_FILE=/run/secrets/keks "${@:2}" "$IMAGE" "$1" >/dev/null
+        --env CREDSTREAM_KEKS_FILE=/run/secrets/keks \
+        --env CREDSTREAM_WEBHOOK_KEKS_FILE=/run/secrets/webhook-keks \
+        "${@:2}" "$IMAGE" "$1" >/dev/null
 }
 
 logs() {
@@ -104,9 +107,11 @@ REDIS_PORT=${REDIS_PORT:-16379} PORT=${PORT:-13000} PROBE_PORT=${PROBE_PORT:-190
 redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --dir "$WORK" --appendonly yes --save '' \
     --maxmemory-policy noeviction --loglevel warning &
 REDIS=$!
-printf 'k1:%s\n' "$(head -c 32 /dev/urandom | base64 -w0)" >"$WORK/keks"
-chown 10001 "$WORK" "$WORK/keks"
-chmod 0400 "$WORK/keks"
+for ring in keks webhook-keks; do
+    printf 'k1:%s\n' "$(head -c 32 /dev/urandom | base64 -w0)" >"$WORK/$ring"
+    chown 10001 "$WORK" "$WORK/$ring"
+    chmod 0400 "$WORK/$ring"
+done
 wait_for redis-cli -p "$REDIS_PORT" ping
 start gateway gateway
 start worker worker --env QUEUES=did-operations --env PROBE_PORT="$PROBE_PORT"

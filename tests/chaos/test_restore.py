@@ -65,6 +65,7 @@ def verdict(up: Any, credential: Any) -> Any:
 def test_a_restored_redis_issues_verifies_and_revokes(ups: Any, tmp_path: Path) -> None:
     ring = {
         "CREDSTREAM_KEKS": f"k1:{'A' * 43}=",
+        "CREDSTREAM_WEBHOOK_KEKS": f"k1:{'B' * 42}A=",
         "PUBLIC_URL": "https://credentials.example.org",
     }
     saved = tmp_path / "backup.rdb"
@@ -95,7 +96,7 @@ def test_a_restored_redis_issues_verifies_and_revokes(ups: Any, tmp_path: Path) 
         assert "0 status lists" in cli(restored, "recover").stdout
         without = cli(restored, "doctor", CREDSTREAM_KEKS=f"k2:{'B' * 42}A=")
         assert without.returncode == 1
-        assert "sealed under k1" in without.stdout
+        assert "sealed under issuer/k1" in without.stdout
 
         up = ups("--data-dir", tmp_path / "two", "--redis-url", restored.url, **ring)
         up.wait_ready()

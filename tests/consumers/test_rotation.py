@@ -29,6 +29,7 @@ def kek(name: str) -> str:
 
 OLD, NEW = kek("old"), kek("new")
 BOTH = Keyring.parse(f"{NEW},{OLD}")
+OLD_WEBHOOK = Keyring.parse(OLD, "webhook")
 
 
 def ignore(_: Report) -> None:
@@ -66,14 +67,14 @@ async def test_everything_is_sealed_anew(redis: streams.Redis, raw: Any, dids: l
             },
         },
     )
-    ring = json.dumps([{"id": str(n), "jwe": Keyring.parse(OLD).seal_text("s", "n")} for n in "ab"])
+    ring = json.dumps([{"id": str(n), "jwe": OLD_WEBHOOK.seal_text("s", "n")} for n in "ab"])
     raw.hset("cs:dest:{x}:secret", mapping={"version": 1, "sealed": ring})
-    total = len(set(dids)) + 4
+    total = len(set(dids)) + 2
     told: list[int] = []
     report = await rotate(redis, BOTH, lambda so_far: told.append(so_far.resealed))
     assert report.as_json() == {
         "complete": True,
-        "activeKek": "new",
+        "activeKek": "issuer/new",
         "resealed": total,
         "underActiveKek": total,
         "changedMeanwhile": 0,
@@ -87,8 +88,12 @@ async def test_everything_is_sealed_anew(redis: streams.Redis, raw: Any, dids: l
         assert not await opens(redis, Keyring.parse(OLD), did)
     for key_id in ("did:web:a#key-1", "did:web:a#key-2"):
         assert (await Custody(redis, alone).signing_key("did:web:a", "org-a", key_id)).id == key_id
+    assert json.loads(raw.hget("cs:dest:{x}:secret", "sealed")) == json.loads(ring)
+    webhooks = Keyring.parse(f"{NEW},{OLD}", "webhook")
+    assert (await rotate(redis, webhooks, ignore)).resealed == 2
     sealed = json.loads(raw.hget("cs:dest:{x}:secret", "sealed"))
-    assert [alone.unseal_text(one["jwe"], "n") for one in sealed] == ["s", "s"]
+    renewed = Keyring.parse(NEW, "webhook")
+    assert [renewed.unseal_text(one["jwe"], "n") for one in sealed] == ["s", "s"]
     again = await rotate(redis, BOTH, ignore)
     assert (again.resealed, again.checked, again.complete) == (0, total, True)
 
@@ -126,7 +131,7 @@ async def test_what_cannot_be_opened_is_told_and_left(
     assert not report.complete
     assert report.failed == {"kek_unknown": 1, "key_unreadable": 1}
     assert report.resealed == len(set(dids)) - 1
-    assert any("'lost'" in problem and lost in problem for problem in report.problems)
+    assert any("'issuer/lost'" in problem and lost in problem for problem in report.problems)
     assert any(dids[0] in problem for problem in report.problems)
     assert raw.hgetall(f"cs:vault:{{{lost}}}") == before
     assert raw.hget(damaged, "jwe") == b"eyJ"
@@ -144,10 +149,10 @@ async def test_what_comes_in_during_the_walk_is_found(
     walks = 0
     walk = vault.stored
 
-    async def stored(redis: streams.Redis) -> Any:
+    async def stored(redis: streams.Redis, purpose: str) -> Any:
         nonlocal walks
         walks += 1
-        async for batch in walk(redis):
+        async for batch in walk(redis, purpose):
             yield batch
         if walks == 1:
             await come()
@@ -187,20 +192,33 @@ async def test_two_rotations_at_once(redis: streams.Redis, dids: list[str]) -> N
         assert await opens(redis, Keyring.parse(NEW), did)
 
 
-@pytest.mark.parametrize("opens_keys", [open_custody, open_destinations])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        (open_custody, "issuer", "CREDSTREAM_KEKS"),
+        (open_destinations, "webhook", "CREDSTREAM_WEBHOOK_KEKS"),
+    ],
+)
 async def test_a_worker_does_not_begin_without_a_kek_that_is_used(
-    redis: streams.Redis, dids: list[str], opens_keys: Any, monkeypatch: pytest.MonkeyPatch
+    redis: streams.Redis,
+    raw: Any,
+    dids: list[str],
+    kind: tuple[Any, str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A ring that lost a key is found at the start, not by the first job that needs it (I2)."""
-    monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
+    """A ring that lost a key is found at the start, not by the first job that needs it."""
+    opens_keys, purpose, ring = kind
+    sealed = json.dumps([{"id": "a", "jwe": OLD_WEBHOOK.seal_text("s", "n")}])
+    raw.hset("cs:dest:{x}:secret", mapping={"version": 1, "sealed": sealed})
+    monkeypatch.setenv(ring, NEW)
     resources = Resources(redis, production=True, keks_in_use=await keks_at_boot(redis))
-    with pytest.raises(KeyringError, match=r"sealed under old, which the ring has not"):
+    with pytest.raises(KeyringError, match=rf"sealed under {purpose}/old, which the ring has not"):
         await opens_keys(resources).__aenter__()
     with monkeypatch.context() as forced:
         forced.setenv("CREDSTREAM_KEKS_INCOMPLETE", "true")
         async with opens_keys(resources):
             pass
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"{NEW},{OLD}")
+    monkeypatch.setenv(ring, f"{NEW},{OLD}")
     async with opens_keys(resources):
         pass
 
@@ -218,19 +236,22 @@ async def test_a_worker_process_looks_before_it_begins(
 ) -> None:
     monkeypatch.setenv("CREDSTREAM_KEKS", NEW)
     settings = WorkerSettings(queues="vc-issuance", app_env="production")
-    with pytest.raises(KeyringError, match="under old"):
+    with pytest.raises(KeyringError, match="under issuer/old"):
         await run_workers(settings, redis)
 
 
 async def test_a_gateway_tells_of_a_kek_that_is_used_and_not_there(
     redis: streams.Redis,
+    raw: Any,
     dids: list[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It begins: only the signing keys of webhooks need the ring."""
+    """It begins: only the signing keys of webhooks need the ring, and issuers' are not its own."""
+    sealed = json.dumps([{"id": "a", "jwe": OLD_WEBHOOK.seal_text("s", "n")}])
+    raw.hset("cs:dest:{x}:secret", mapping={"version": 1, "sealed": sealed})
     for ring, told in ((NEW, True), (f"{NEW},{OLD}", False)):
         caplog.clear()
-        monkeypatch.setenv("CREDSTREAM_KEKS", ring)
+        monkeypatch.setenv("CREDSTREAM_WEBHOOK_KEKS", ring)
         await Desk(redis).check()
-        assert ("sealed under old, which the ring has not" in caplog.text) is told
+        assert ("sealed under webhook/old, which the ring has not" in caplog.text) is told

@@ -11,12 +11,15 @@ from joserfc.jwk import OctKey, OKPKey
 
 from credentials import keys
 from credentials.keyring import (
-    DEVELOPMENT_FILE,
+    DEVELOPMENT_FILES,
+    PURPOSES,
     Keyring,
     KeyringError,
     KeyringSettings,
+    Purpose,
     SealError,
     open_keyring,
+    variable,
 )
 
 KEY_ID = "did:key:z6MkExample#z6MkExample"
@@ -50,7 +53,7 @@ def test_a_sealed_key_opens_and_is_the_same(ring: Keyring, key: OKPKey) -> None:
     assert {name: head[name] for name in ("alg", "enc", "kid", "cty")} == {
         "alg": "A256GCMKW",
         "enc": "A256GCM",
-        "kid": "k2",
+        "kid": "issuer/k2",
         "cty": "jwk+json",
     }
     assert str(key.as_dict(private=True)["d"]) not in sealed
@@ -74,7 +77,7 @@ def test_a_seal_is_renewed_and_keeps_its_name(kind: keys.KeyType) -> None:
     renewed = Keyring.parse(f"{new} {old}").reseal(sealed)
     assert renewed is not None
     assert header(renewed) | {"iv": "", "tag": ""} == header(sealed) | {
-        "kid": "k2",
+        "kid": "issuer/k2",
         "iv": "",
         "tag": "",
     }
@@ -205,9 +208,9 @@ def test_development_without_a_place_needs_one_too() -> None:
 def test_development_makes_a_ring_once(tmp_path: Path, key: OKPKey) -> None:
     data_dir = tmp_path / "data"
     sealed = open_keyring(KeyringSettings(), data_dir, production=False).seal(key, KEY_ID)
-    file = data_dir / DEVELOPMENT_FILE
+    file = data_dir / DEVELOPMENT_FILES["issuer"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [entry.name for entry in data_dir.iterdir()] == [DEVELOPMENT_FILE]
+    assert [entry.name for entry in data_dir.iterdir()] == [DEVELOPMENT_FILES["issuer"]]
     again = open_keyring(KeyringSettings(), data_dir, production=False)
     assert again.unseal(sealed, KEY_ID).kid == KEY_ID
 
@@ -229,3 +232,35 @@ def test_a_ring_from_the_environment_or_a_file(
         patch.setenv("CREDSTREAM_KEKS", text)
         ring = open_keyring(KeyringSettings(), None, production=True)
         assert ring.unseal(sealed, KEY_ID).kid == KEY_ID
+
+
+def test_a_seal_opens_under_no_ring_of_another_purpose() -> None:
+    """Though the ids and even the keys are the same: the purpose is in the protected header."""
+    text = f"k1:{kek()}"
+    rings = {purpose: Keyring.parse(text, purpose) for purpose in PURPOSES}
+    for purpose, ring in rings.items():
+        sealed = ring.seal_text("secret", "name")
+        for other, foreign in rings.items():
+            if other == purpose:
+                assert foreign.unseal_text(sealed, "name") == "secret"
+                continue
+            with pytest.raises(SealError, match=f"'{purpose}/k1'") as caught:
+                foreign.unseal_text(sealed, "name")
+            assert caught.value.code == "kek_unknown"
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_each_purpose_has_settings_and_a_development_file_of_its_own(
+    purpose: Purpose, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for one in PURPOSES:
+        monkeypatch.setenv(variable(one), f"{one}1:{kek()}")
+    assert open_keyring(KeyringSettings(), None, production=True, purpose=purpose).names == {
+        f"{purpose}/{purpose}1"
+    }
+    monkeypatch.delenv(variable(purpose))
+    with pytest.raises(KeyringError, match=f"set {variable(purpose)} or"):
+        open_keyring(KeyringSettings(), tmp_path, production=True, purpose=purpose)
+    made = open_keyring(KeyringSettings(), tmp_path, production=False, purpose=purpose)
+    assert made.names == {f"{purpose}/dev-1"}
+    assert [one.name for one in tmp_path.iterdir()] == [DEVELOPMENT_FILES[purpose]]

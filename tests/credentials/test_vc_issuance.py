@@ -163,11 +163,11 @@ async def test_a_key_that_was_tampered_with_does_not_sign(
 
 async def test_a_retired_kek_is_named(desk: Any, payload: Any, redis: Any) -> None:
     issuer = await desk.create_issuer()
-    other = Keyring({"k2": b"2" * 32}, "k2")
+    other = Keyring({"k2": b"2" * 32}, "k2", "issuer")
     desk.custody = Custody(redis, other)
     rejection = await desk.refused("vc-issuance", payload.degree(issuer))
     assert rejection.code == "kek_unknown"
-    assert "'k1'" in str(rejection)
+    assert "'issuer/k1'" in str(rejection)
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

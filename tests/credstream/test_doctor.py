@@ -46,6 +46,7 @@ PRODUCTION = {
     "PUBLIC_URL": "https://credentials.example.org",
     "REQUIRE_AUTH": "always",
     "CREDSTREAM_KEKS": f"k1:{'A' * 43}=",
+    "CREDSTREAM_WEBHOOK_KEKS": f"k1:{'B' * 42}A=",
     "SMTP_HOST": "relay.example.org",
     "MAIL_FROM": "no-reply@example.org",
     "DRAIN_TIMEOUT_S": "70",
@@ -56,9 +57,10 @@ PRODUCTION = {
 @pytest.mark.parametrize(
     ("change", "name", "word"),
     [
-        ({"CREDSTREAM_KEKS": "k1:short"}, "key ring", "fail"),
-        ({"CREDSTREAM_KEKS": None}, "key ring", "fail"),
-        ({"CREDSTREAM_KEKS": None, "APP_ENV": None}, "key ring", "warn"),
+        ({"CREDSTREAM_KEKS": "k1:short"}, "issuer keys", "fail"),
+        ({"CREDSTREAM_KEKS": None}, "issuer keys", "fail"),
+        ({"CREDSTREAM_WEBHOOK_KEKS": None}, "webhook keys", "fail"),
+        ({"CREDSTREAM_KEKS": None, "APP_ENV": None}, "issuer keys", "warn"),
         ({"PUBLIC_URL": "http://localhost:3000"}, "public address", "fail"),
         ({"PUBLIC_URL": "http://example.org"}, "public address", "fail"),
         ({"PUBLIC_URL": "https://192.0.2.1"}, "did:web", "warn"),

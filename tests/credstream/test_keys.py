@@ -14,7 +14,7 @@ import streams
 from consumers.custody import Custody
 from consumers.rotation import Report
 from consumers.settings import WorkerSettings
-from credentials.keyring import DEVELOPMENT_FILE, Keyring, KeyringSettings, open_keyring
+from credentials.keyring import DEVELOPMENT_FILES, Keyring, KeyringSettings, open_keyring
 from credstream.cli import main
 from credstream.commands.keys import _Progress, embedded
 from credstream.datadir import socket_path
@@ -55,14 +55,14 @@ def test_a_rotation_and_what_it_says(redis_url: str, raw: Any) -> None:
     dids = seal(redis_url, Keyring.parse(OLD))
     result = rotate(REDIS_URL=redis_url, CREDSTREAM_KEKS=f"{NEW} {OLD}")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["resealed"] == 3
+    assert json.loads(result.stdout)["rings"]["issuer"]["resealed"] == 3
     for did in dids:
         head = raw.hget(f"cs:vault:{{{did}}}", "jwe").split(b".")[0]
-        assert json.loads(base64.urlsafe_b64decode(head + b"=="))["kid"] == "new"
+        assert json.loads(base64.urlsafe_b64decode(head + b"=="))["kid"] == "issuer/new"
     # With the new key alone there is nothing left to do.
     result = rotate("--redis-url", redis_url, CREDSTREAM_KEKS=NEW)
     assert result.exit_code == 0
-    summary = json.loads(result.stdout)
+    summary = json.loads(result.stdout)["rings"]["issuer"]
     assert (summary["resealed"], summary["underActiveKek"]) == (0, 3)
 
 
@@ -72,8 +72,9 @@ def test_what_is_left_is_an_error(redis_url: str) -> None:
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert summary["complete"] is False
-    assert summary["failed"] == {"kek_unknown": 3}
-    assert "'old'" in summary["problems"][0]
+    issuer = summary["rings"]["issuer"]
+    assert issuer["failed"] == {"kek_unknown": 3}
+    assert "'issuer/old'" in issuer["problems"][0]
     for secret in (OLD, NEW):
         assert secret.partition(":")[2].rstrip("=") not in result.output
 
@@ -81,11 +82,11 @@ def test_what_is_left_is_an_error(redis_url: str) -> None:
 def test_the_ring_of_a_data_directory(redis_url: str, tmp_path: Path) -> None:
     ring = open_keyring(KeyringSettings(), tmp_path, production=False)
     seal(redis_url, ring)
-    file = tmp_path / DEVELOPMENT_FILE
+    file = tmp_path / DEVELOPMENT_FILES["issuer"]
     file.write_text(f"{NEW}\n{file.read_text()}")
     result = rotate("--data-dir", str(tmp_path), "--redis-url", redis_url)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["resealed"] == 3
+    assert json.loads(result.stdout)["rings"]["issuer"]["resealed"] == 3
 
 
 @pytest.mark.parametrize("env", [{}, {"APP_ENV": "production"}, {"CREDSTREAM_KEKS": "k1:short"}])

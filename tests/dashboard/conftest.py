@@ -37,7 +37,7 @@ async def http(address: str) -> AsyncIterator[ClientSession]:
 def ring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A gateway with a key-encryption key and a directory of its own."""
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
+    monkeypatch.setenv("CREDSTREAM_WEBHOOK_KEKS", f"k1:{kek}")
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
 
 

@@ -123,8 +123,11 @@ def test_what_compose_mounts_is_there_and_the_ring_is_one() -> None:
     ]
     assert len(mounted) == 5
     assert all((ROOT / path).exists() for path in mounted)
-    keys = ROOT / COMPOSE["secrets"]["keks"]["file"]
-    assert Keyring.parse(keys.read_text()).active == "dev-1"
+    rings = {name: (ROOT / one["file"]).read_text() for name, one in COMPOSE["secrets"].items()}
+    assert rings.keys() == {"keks", "webhook-keks"}
+    assert Keyring.parse(rings["keks"]).active == "issuer/dev-1"
+    assert Keyring.parse(rings["webhook-keks"], "webhook").active == "webhook/dev-1"
+    assert len(set(rings.values())) == 2
 
 
 def test_prometheus_is_told_every_rule_and_where_the_numbers_are() -> None:

@@ -109,16 +109,18 @@ def test_values_of_secrets_are_in_the_overlay_for_development_only() -> None:
         for secret in of("dev", "Secret")
         for value in secret["data"].values()
     }
-    assert values == {b"development", b"", b"dev-1:" + b"A" * 43}
+    rings = {b"dev-1:" + b"A" * 43, b"dev-1:B" + b"A" * 42}
+    assert values == {b"development", b""} | rings
 
 
 @in_production
 def test_the_keys_and_redis_password_lie_apart_and_only_where_they_are_needed(overlay: str) -> None:
-    needed = {"gateway", "worker-vc-issuance", "worker-did-operations", "worker-status-lists"}
-    with_keys = {
-        name_of(one) for one in ours(overlay) if "CREDSTREAM_KEKS_FILE" in environment(overlay, one)
-    }
-    assert with_keys == needed | {"worker-webhooks"}
+    def with_ring(variable: str) -> set[str]:
+        return {name_of(one) for one in ours(overlay) if variable in environment(overlay, one)}
+
+    issuers = {"worker-vc-issuance", "worker-did-operations", "worker-status-lists"}
+    assert with_ring("CREDSTREAM_KEKS_FILE") == issuers
+    assert with_ring("CREDSTREAM_WEBHOOK_KEKS_FILE") == {"gateway", "worker-webhooks"}
 
 
 @in_production

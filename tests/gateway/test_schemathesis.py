@@ -37,7 +37,7 @@ async def test_it_finds_nothing(
     serve: Serve, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kek = base64.urlsafe_b64encode(b"k" * 32).decode().rstrip("=")
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
+    monkeypatch.setenv("CREDSTREAM_WEBHOOK_KEKS", f"k1:{kek}")
     await Queue("fuzz", redis).register()
     text = await key(redis, scopes_of_role("all"))
     config = tmp_path / "schemathesis.toml"

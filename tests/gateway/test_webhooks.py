@@ -31,7 +31,7 @@ AT = "/webhooks/destinations"
 @pytest.fixture(autouse=True)
 def ring(monkeypatch: pytest.MonkeyPatch) -> None:
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k1:{kek}")
+    monkeypatch.setenv("CREDSTREAM_WEBHOOK_KEKS", f"k1:{kek}")
 
 
 @pytest.fixture
@@ -524,7 +524,7 @@ async def test_a_rotation_that_does_not_fit_changes_nothing(
 async def test_a_gateway_without_a_ring_says_so_and_the_rest_works(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CREDSTREAM_KEKS")
+    monkeypatch.delenv("CREDSTREAM_WEBHOOK_KEKS")
     async with tenants(redis, ORG) as (tenant,):
         for path, method in (("/webhooks/secret", "GET"), ("/webhooks/secret/rotate", "POST")):
             assert await refused(tenant, path, method) == (503, "keys_unavailable")
@@ -538,7 +538,7 @@ async def test_a_ring_that_lost_a_kek_is_told(
 ) -> None:
     await ask(tenant, "/webhooks/secret")
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-    monkeypatch.setenv("CREDSTREAM_KEKS", f"k2:{kek}")
+    monkeypatch.setenv("CREDSTREAM_WEBHOOK_KEKS", f"k2:{kek}")
     async with tenants(redis, ORG) as (another,):
         assert await refused(another, "/webhooks/secret") == (503, "keys_unavailable")
 
