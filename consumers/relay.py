@@ -7,7 +7,6 @@ and only then is the entry forgotten.
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from schemas import identity
@@ -16,11 +15,14 @@ from schemas.job import JobOptions, KeepFor
 from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
 from streams.encode import batches
-from streams.errors import NotDurable, TooBig
+from streams.errors import InvalidValue, NotDurable
+from streams.sanitize import clean_text, encode_value
 from streams.schedules import Schedules
 from streams.upkeep import Done, Owed, Upkeep
 
 WEBHOOKS = "webhooks"
+SUMMARY_BYTES = 16 * 1024
+"""Of a callback that cannot be queued: where it was to go."""
 KEPT = KeepFor(age=24 * 3600)
 """Callback jobs are kept this long at least: their ids are what makes a second relay harmless."""
 
@@ -86,17 +88,16 @@ class Relay:
     async def pass_on(self, _interval_ms: int = 0) -> Done:
         """Queue the callbacks of the oldest endings; answers how many. An ending is forgotten when
         its callback is as durable as a submission. Those whose replicas are slow stay for a later
-        turn and hold up no others. Raises NotDurable, Unavailable."""
-        owed = await self._from.owed(self._after)
+        turn and hold up no others; one that cannot be turned into a callback becomes a dead letter
+        of the webhooks queue. Raises NotDurable, Unavailable."""
+        owed, more = await self._from.owed(self._after)
         self._after = b""
         jobs, late = [], None
         for item in owed:
-            job = callback_job(self._spec, item)
             try:
-                self._check(job)
-                jobs.append(job)
-            except (ValidationError, TooBig) as error:
-                await self._refuse(item, job, error)
+                jobs.append(self._checked(item))
+            except Exception as error:  # noqa: BLE001 - of data alone: Redis is not asked
+                await self._refuse(item, error)
         for batch in batches(self._to.spec, await self._schedules.fill(jobs)):
             try:
                 reply = await self._to.forward(batch.args)
@@ -111,18 +112,29 @@ class Relay:
         if owed:
             queued = [(item, callback_id(self._spec.name, item)) for item in owed]
             await self._from.acknowledge(queued)
-        return Done(len(owed), len(owed) == 100)
+        return Done(len(owed), more)
 
-    def _check(self, job: NewJob) -> None:
+    def _checked(self, owed: Owed) -> NewJob:
+        """The callback job of an ending, after everything that `add` does with it but sending."""
+        if owed.fault:
+            raise InvalidValue(owed.fault)
+        job = callback_job(self._spec, owed)
         if self._to.spec.payload is not None:
             self._to.spec.payload.model_validate(job.data)
         for _ in batches(self._to.spec, [job]):
             pass
+        return job
 
-    async def _refuse(self, owed: Owed, job: NewJob, error: Exception) -> None:
-        message = first_fault(error) if isinstance(error, ValidationError) else str(error)
-        data = None if isinstance(error, TooBig) else job.data
-        body = orjson.dumps({"name": job.name, "data": data, "opts": {}})
-        await self._to.refuse(
-            callback_id(self._spec.name, owed), body, f"the callback cannot be queued: {message}"
-        )
+    async def _refuse(self, owed: Owed, error: Exception) -> None:
+        """Make the callback a dead letter, with its destination and without its payload."""
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
+        event = owed.to.get(owed.event)
+        data = {"event": event, "payload": None} | {
+            name: owed.to.get(name) for name in ("url", "organizationId")
+        }
+        try:
+            body = encode_value({"name": str(event), "data": data, "opts": {}}, SUMMARY_BYTES)
+        except InvalidValue:
+            body = b'{"name":"callback","data":null,"opts":{}}'
+        message = f"the callback cannot be queued: {clean_text(fault, 500)}"
+        await self._to.refuse(callback_id(self._spec.name, owed), body, message)

@@ -11,6 +11,7 @@ from schemas.spec import QueueSpec, Retention, catalog
 from streams.connection import Redis
 from streams.keys import UPKEEP
 from streams.record import Header
+from streams.sanitize import clean_text
 from streams.scripts import Argument
 from streams.store import Store
 
@@ -38,6 +39,8 @@ class Owed:
     to: Mapping[str, Any]
     event: str
     value: Any
+    fault: str = ""
+    """Why the entry cannot be read; then it has neither a destination nor a value."""
 
 
 class Upkeep:
@@ -90,16 +93,12 @@ class Upkeep:
         )
         return Done(reply[1], False, reply[0] == b"SKIP")
 
-    async def owed(self, after: bytes = b"", most: int = 100) -> list[Owed]:
-        """The oldest endings behind entry `after` whose callbacks are not queued yet."""
-        keys = self.store.keys
+    async def owed(self, after: bytes = b"", most: int = 100) -> tuple[list[Owed], bool]:
+        """The oldest endings behind entry `after` whose callbacks are not queued yet, about 1 MiB
+        of them, and whether there are more."""
         begin = b"(" + after if after else b"-"
-        found = await self.redis.command(
-            "XRANGE", keys["outbox"], begin, "+", "COUNT", most, key=keys.prefix
-        )
-        return [
-            _owed(entry, dict(zip(flat[::2], flat[1::2], strict=True))) for entry, flat in found
-        ]
+        _, more, found = await self.store.call("outbox", begin=begin, most=most)
+        return [_owed(entry, flat) for entry, flat in found], bool(more)
 
     async def acknowledge(self, queued: Sequence[tuple[Owed, str]]) -> None:
         """Delete outbox entries whose callbacks are queued, each with its callback's id, which a
@@ -113,7 +112,9 @@ class Upkeep:
 
     async def refuse(self, job_id: str, body: bytes, message: str) -> None:
         """A callback that cannot be queued becomes a dead letter (reason `callback`)."""
-        await self.store.call("refuse", id=job_id, body=body, message=orjson.dumps(message))
+        await self.store.call(
+            "refuse", id=job_id, body=body, message=orjson.dumps(clean_text(message, 2_000))
+        )
         self.redis.tally.buried[self.spec.name, "callback"] += 1
 
 
@@ -154,10 +155,21 @@ def _limit(value: int | None) -> int | str:
     return "" if value is None else value
 
 
-def _owed(entry: bytes, record: Mapping[bytes, bytes]) -> Owed:
-    job_id = record[b"j"].decode()
+def _owed(entry: bytes, flat: Sequence[bytes]) -> Owed:
+    record = dict(zip(flat[::2], flat[1::2], strict=True))
+    job_id = clean_text(record.get(b"j", b"").decode(errors="replace"), 256)
+    try:
+        return _parse(entry, job_id, record)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        fault = f"the outbox entry is damaged: {type(error).__name__} {clean_text(error, 200)}"
+        return Owed(entry, job_id, "", 0, {}, "failed", None, fault)
+
+
+def _parse(entry: bytes, job_id: str, record: Mapping[bytes, bytes]) -> Owed:
     if b"o" in record:
         owed = orjson.loads(record[b"o"])
+        if not isinstance(owed["to"], dict) or not isinstance(owed["event"], str):
+            raise TypeError("to must be an object and event a text")
         added = Header.parse(record[b"h"]).added
         return Owed(entry, job_id, added, owed["ending"], owed["to"], owed["event"], owed["value"])
     header = Header.parse(record[b"h"])

@@ -265,7 +265,7 @@ async def test_no_submission_takes_the_place_of_a_callback(redis: Redis, raw: An
     """Not even one that knows everything the callback's id is made from."""
     job_id = await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
     webhooks = Queue("webhooks", redis)
-    (owed,) = await Upkeep(CUSTOM, redis).owed()
+    ((owed,), _) = await Upkeep(CUSTOM, redis).owed()
     data = {"url": URL, "method": "POST", "payload": {}, "event": "e", "organizationId": "evil"}
     for chosen in (callback_id("chaos", owed), f"cb-chaos-{job_id}-1"):
         with contextlib.suppress(ValidationError):
@@ -323,3 +323,62 @@ async def test_a_hundred_endings_a_turn_and_no_one_is_left(redis: Redis, raw: An
     first, second = await relay.pass_on(), await relay.pass_on()
     assert ((first.count, first.more), (second.count, second.more)) == ((100, True), (1, False))
     assert (await Queue("webhooks", redis).counts()).waiting == 101
+
+
+HEADER = b"1:5:0:1:0:1:C:::1"
+
+
+def deep(levels: int) -> bytes:
+    return b'{"in":' * levels + b"1" + b"}" * levels
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {b"o": b'{"to":{"url":"%b","completed":"c","organizationId":"o"},"event":"completed",'
+               b'"ending":1,"value":%b}' % (URL.encode(), deep(253))},
+        {b"o": b'{"to":{"url":"%b","completed":"c","organizationId":"o"},"event":"completed",'
+               b'"ending":1,"value":%b}' % (URL.encode(), deep(2_000))},
+        {b"o": b'{"to":{},"event":"completed","ending":1,"value":1}'},
+        {b"o": b'{"to":[],"event":"completed","ending":1,"value":1}'},
+        {b"o": b'{"to":{},"event":[],"ending":1,"value":1}'},
+        {b"o": b'{"ending":1}'},
+        {b"o": b"\xff"},
+        {b"o": b"[]"},
+        {b"h": b"1:5"},
+        {b"x": b"[]", b"h": b"1:5:0:0:0:1"},
+        {b"j": b"\xff\x00", b"o": b"null"},
+    ],
+    ids=range(11),
+)  # fmt: skip
+async def test_an_entry_that_makes_no_callback_is_a_dead_letter_and_holds_up_nobody(
+    redis: Redis, raw: Any, spoilt: dict[bytes, bytes]
+) -> None:
+    outbox = "cs:{chaos}:outbox"
+    raw.xadd(outbox, {b"j": b"spoilt", b"h": HEADER, **spoilt})
+    good = await end(redis, CUSTOM, {"callbackUrl": URL}, result=1)
+    done = await Relay(CUSTOM, redis).pass_on()
+    assert (done.count, done.more, raw.xlen(outbox)) == (2, False, 0)
+    assert (await callback(redis)).data["payload"]["jobId"] == good
+    (dead,) = await callbacks(redis, State.FAILED)
+    assert [error.reason for error in dead.errors] == ["callback"]
+    assert (dead.failed_reason or "").startswith("the callback cannot be queued: ")
+
+
+async def test_a_dead_callback_says_where_it_was_to_go(redis: Redis, raw: Any) -> None:
+    to = b'{"url":"%b","completed":"c","organizationId":"org-1"}' % URL.encode()
+    owed = b'{"to":%b,"event":"completed","ending":1,"value":%b}' % (to, deep(251))
+    raw.xadd("cs:{chaos}:outbox", {b"j": b"spoilt", b"h": HEADER, b"o": owed})
+    await Relay(CUSTOM, redis).pass_on()
+    (dead,) = await callbacks(redis, State.FAILED)
+    assert dead.data == {"event": "c", "payload": None, "url": URL, "organizationId": "org-1"}
+
+
+async def test_large_endings_are_read_a_mebibyte_at_a_time(redis: Redis, raw: Any) -> None:
+    queue, hand, relay = Queue(CUSTOM, redis), Hand(redis, CUSTOM), Relay(CUSTOM, redis)
+    for _ in range(5):
+        await queue.add("work", {"callbackUrl": URL})
+    await hand.complete(*await hand.take(5), result="x" * 700_000)
+    done = [await relay.pass_on() for _ in range(4)]
+    assert [(one.count, one.more) for one in done] == [(2, True), (2, True), (1, False), (0, False)]
+    assert (await Queue("webhooks", redis).counts()).total == 5
