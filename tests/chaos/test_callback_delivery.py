@@ -86,7 +86,7 @@ async def a_job_has_ended(redis: Redis, url: str) -> str:
     job = await Queue(JOBS, redis).add("x", {"organizationId": "org-1"}, options)
     hand = Hand(redis, JOBS)
     await hand.complete(await hand.take_one(), result={"n": 1})
-    (owed,) = await Upkeep(JOBS, redis).owed()
+    ((owed,), _) = await Upkeep(JOBS, redis).owed()
     assert owed.job_id == job.id
     return callback_id("chaos", owed)
 

@@ -234,7 +234,7 @@ async def test_what_was_not_started_in_time_dies_and_owes_its_callback(
     assert job.state is State.FAILED
     assert [error.reason for error in job.errors] == ["expired"]
     assert job.attempts_started == 0
-    (owed,) = await Upkeep(SPEC, queue.redis).owed()
+    ((owed,), _) = await Upkeep(SPEC, queue.redis).owed()
     assert (owed.job_id, owed.event, owed.ending) == (job_id, "failed", 1)
     assert (owed.to["url"], owed.value["reason"]) == (TOLD, "expired")
 

@@ -251,7 +251,7 @@ class Life(QueueLife):
     @precondition(lambda self: self.model.outbox)
     @rule()
     def relay(self) -> None:
-        owed = self.do(self.upkeep.owed())
+        owed, _ = self.do(self.upkeep.owed())
         assert [(one.job_id, one.ending, one.event) for one in owed] == self.model.outbox
         assert {one.to["url"] for one in owed} == {HOOK}
         self.do(self.upkeep.acknowledge([(one, "~cb:q:1-0:x") for one in owed]))
