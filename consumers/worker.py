@@ -180,7 +180,7 @@ class Worker:
             run = Run(claim, context)
             self._held[claim.place] = run
             if self._fetcher.stopping.is_set():
-                self._settler.add(Ending(claim, "release"))
+                self._settler.add(Ending(claim, "release", started=False))
             else:
                 self._running += 1
                 run.task = asyncio.create_task(self._work(run))

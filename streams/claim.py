@@ -23,6 +23,8 @@ class Claim:
     entry: bytes
     callback: bytes | None
     history: bytes | None
+    token: str = ""
+    """Names the worker that holds it."""
     place: bytes = b""
 
     def __post_init__(self) -> None:
@@ -30,7 +32,8 @@ class Claim:
 
     @property
     def origin(self) -> str:
-        return f"{self.lane.decode()}.{self.entry.decode()}"
+        """What a record that was moved by this claim says of where it came from."""
+        return f"{self.lane.decode()}.{self.entry.decode()}.{self.token}"
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Claimed:
     now_ms: int
     next_ms: int
     queue: str
+    token: str
     lanes: list[tuple[bytes, list[Any]]]
     """Entries by lane, as Redis gave them."""
     is_wait_refused: bool = False
@@ -66,7 +70,9 @@ class Claimed:
                         history = flat[at + 1]
                 header = Header.parse(flat[3])
                 job = Job(self.queue, flat[1].decode(), header, flat[5], self.now_ms)
-                claims.append(Claim(job, lane, entry, callback, history, before + entry))
+                claims.append(
+                    Claim(job, lane, entry, callback, history, self.token, before + entry)
+                )
         return claims
 
 

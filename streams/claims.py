@@ -1,9 +1,11 @@
 """A queue in the hands of a worker: claim, and everything that can be done with a claim.
 
 The fencing token of a claim is its entry: an entry is delivered at most once, so it is pending for
-its claimer or it is nothing.
+its claimer or it is nothing. Only a failover that forgets a claim delivers an entry again; the hash
+of the worker's name in the token tells the two claims apart.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +28,9 @@ __all__ = ["BLOCK_MS", "Claim", "Claimed", "Claims", "Ending", "Renewed", "place
 
 BLOCK_MS = 2_000
 """The longest an idle worker waits in Redis before it asks again."""
+RENEWED_A_CALL = 1_000
+STRAYS_A_CALL = 16
+"""Records have some 64 KiB at most, so a call moves a mebibyte."""
 
 
 class Claims(Notes):
@@ -35,6 +40,7 @@ class Claims(Notes):
         self.spec = spec
         self.redis = redis
         self.worker = worker
+        self.token = hashlib.blake2s(worker.encode(), digest_size=3).hexdigest()
         self.store = Store(redis, spec.name)
         self._key = self.store.keys.prefix
         self._wake = self.store.keys["wake"]
@@ -66,9 +72,8 @@ class Claims(Notes):
         if lanes and lanes[-1][0] == b"dead":
             reasons = lanes.pop()[1]
             self.redis.tally.buried.update((self.spec.name, reason.decode()) for reason in reasons)
-        name = self.spec.name
-        claimed = Claimed(reply[0].decode(), reply[1], reply[2], name, lanes, is_wait_refused)
-        return claimed, settled
+        about = (reply[0].decode(), reply[1], reply[2], self.spec.name, self.token)
+        return Claimed(*about, lanes, is_wait_refused), settled
 
     async def unblock(self, link: Link) -> None:
         """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the
@@ -90,7 +95,8 @@ class Claims(Notes):
             for part in parts([ending for ending in endings if ending.kind == kind]):
                 if kind == "complete":
                     part.sort(key=_lane)
-                calls.append((self.store.command(kind, arguments(kind, part)), part))
+                args = arguments(kind, part)
+                calls.append((self.store.command(kind, args, token=self.token), part))
         return calls
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -117,29 +123,38 @@ class Claims(Notes):
     async def renew(self, claims: Sequence[Claim], stray_ms: int) -> "Renewed":
         """Keep the leases. Says which claims are lost, which jobs are to be cancelled, and which
         claims this worker holds without knowing."""
-        args: list[Argument] = []
-        for claim in claims:
-            args += (claim.lane, claim.entry, claim.job.id)
-        reply = await self.store.call("renew", args, worker=self.worker, stray_ms=stray_ms)
-        return Renewed(
-            lost=[claims[n - 1] for n in reply[2]],
-            cancelled=[claims[n - 1] for n in reply[3]],
-            strays=[
-                (str(lane).encode(), entry)
-                for lane, entry in zip(reply[4][::2], reply[4][1::2], strict=True)
-            ],
-        )
+        found = Renewed([], [], [])
+        for at in range(0, max(1, len(claims)), RENEWED_A_CALL):
+            part = claims[at : at + RENEWED_A_CALL]
+            is_last = at + RENEWED_A_CALL >= len(claims)
+            args = [word for c in part for word in (c.lane, c.entry, c.job.id)]
+            reply = await self.store.call(
+                "renew", args, worker=self.worker, stray_ms=stray_ms if is_last else ""
+            )
+            found.lost += [part[n - 1] for n in reply[2]]
+            found.cancelled += [part[n - 1] for n in reply[3]]
+            pairs = zip(reply[4][::2], reply[4][1::2], strict=True)
+            found.strays += [(str(lane).encode(), entry) for lane, entry in pairs]
+        if len(claims) > RENEWED_A_CALL:
+            named = {(claim.lane, claim.entry) for claim in claims}
+            found.strays = [stray for stray in found.strays if stray not in named]
+        return found
 
     async def release_strays(self, strays: Sequence[tuple[bytes, bytes]]) -> None:
-        """Give back claims whose reply was lost on its way to this worker."""
-        args: list[Argument] = []
-        for lane, entry in strays:
-            key = self.store.keys.lane(int(lane))
-            found = await self.redis.command("XRANGE", key, entry, entry, key=self._key)
-            if found:
-                args += (lane, entry, found[0][1][1])
-        if args:
-            await self.store.call("release", args)
+        """Give back claims whose reply was lost on its way to this worker. If it arrives all the
+        same, what is done with such a claim is answered LOST."""
+        for at in range(0, len(strays), STRAYS_A_CALL):
+            part = strays[at : at + STRAYS_A_CALL]
+            keys = [self.store.keys.lane(int(lane)) for lane, _ in part]
+            reads = [("XRANGE", k, e, e) for k, (_, e) in zip(keys, part, strict=True)]
+            args: list[Argument] = []
+            for (lane, entry), found in zip(
+                part, await self.redis.run(self._key, *reads), strict=True
+            ):
+                if found:
+                    args += (lane, entry, found[0][1][1], 0)
+            if args:
+                await self.store.call("release", args, token="")
 
     async def heartbeat(self, info: dict[str, Any]) -> None:
         await self.store.call("heartbeat", worker=self.worker, info=orjson.dumps(info))

@@ -24,6 +24,8 @@ class Ending:
     history: bytes = b"[]"
     delay_ms: int = 0
     charged: bool = True
+    started: bool = True
+    """Whether the handler was called: a job given back before that keeps its time of expiry."""
     _words: Words | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -115,7 +117,7 @@ def _fail(ending: Ending) -> Words:
 
 def _release(ending: Ending) -> Words:
     claim = ending.claim
-    return (claim.lane, claim.entry, claim.job.id)
+    return (claim.lane, claim.entry, claim.job.id, int(ending.started))
 
 
 _WORDS = {"complete": _complete, "retry": _retry, "fail": _fail, "release": _release}

@@ -28,7 +28,8 @@ class Header(NamedTuple):
     expires: str
     """By when it must have started; empty without such a time, and once it has started."""
     origin: str
-    """The claim this record was copied from: `<lane>.<entry>`; with `~` before it: taken from."""
+    """The claim this record was copied from: `<lane>.<entry>.<worker>`, or `~<lane>.<entry>`, from
+    which it was taken."""
     added: str
     finished: str = ""
     nonce: str = ""

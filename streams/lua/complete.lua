@@ -6,7 +6,7 @@
 -- from: active
 -- to: completed
 -- keys: @lanes jobs completed dead delayed_jobs blobs run cancel events outbox expiry_completed gone gone_jobs wake meta
--- args: groups...
+-- args: token groups...
 -- replies: OK
 -- uses: already
 local time = redis.call('TIME')
@@ -34,7 +34,7 @@ local places, words = redis.call('HMGET', jobs, unpack(ids)), {}
 for k = 1, #ids do
   if places[k] ~= claims[k] then
     local lane, entry = string.match(claims[k], '^(%w+):(.*)$')
-    words[k] = already(places[k], ids[k], (lane == 'b' and '-1' or lane) .. '.' .. entry)
+    words[k] = already(places[k], ids[k], (lane == 'b' and '-1' or lane) .. '.' .. entry .. '.' .. token)
   end
 end
 local marks, capped = redis.call('HLEN', cancel), redis.call('HGET', meta, 'concurrency')
@@ -69,7 +69,7 @@ while i < last do
         redis.call('HDEL', blobs, id .. ':d')
         redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
         redis.call('ZADD', gone, now, id)
-        redis.call('HSET', gone_jobs, id, string.match(header, '[^:]*$') .. '|' .. lane .. '.' .. entry)
+        redis.call('HSET', gone_jobs, id, string.match(header, '[^:]*$') .. '|' .. lane .. '.' .. entry .. '.' .. token)
       else
         local at = redis.call('XADD', completed, '*', 'j', id, 'h', header .. finished, 'b', body)
         moved[#moved + 1] = id; moved[#moved + 1] = 'c:' .. at

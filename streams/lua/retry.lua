@@ -5,12 +5,12 @@
 -- from: active
 -- to: delayed
 -- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake meta
--- args: list...
+-- args: token list...
 -- replies: OK
 -- uses: already held tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found, lanes_of, entries, ids = held(list, 6)
+local found, lanes_of, entries, ids = held(list, 6, token)
 local capped, head = unpack(redis.call('HMGET', meta, 'concurrency', 'due'))
 head = tonumber(head)
 redis.call('ZCARD', delayed)

@@ -190,7 +190,7 @@ async def hand_over(queue: Queue, hand: Hand, job_id: str) -> Any:
         "HGET", queue.store.keys["jobs"], job_id, key=queue.store.keys.prefix
     )
     lane, _, entry = places.partition(b":")
-    await queue.store.call("release", (lane, entry, job_id))
+    await queue.store.call("release", (lane, entry, job_id, 0), token="")
     (claim,) = await hand.take(1)
     assert claim.job.id == job_id
     return claim

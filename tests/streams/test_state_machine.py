@@ -211,7 +211,7 @@ class Life(QueueLife):
         self.raw.xack(self.queue.store.keys.lane(job.lane), "workers", claim.entry)
         assert self.do(self.upkeep.sweep()).count == 1
         self.stale.append((claim, True))
-        self.model.release(job)
+        self.model.release(job, started=False)
 
     @precondition(lambda self: self.model.completed or self.model.dead)
     @rule(

@@ -162,20 +162,25 @@ class QueueLife(RuleBasedStateMachine):
         result = b'"%b"' % BIG.encode() if claim.entry.endswith(b"1") else b'{"ok":true}'
         if kind == "later":
             return Ending(claim, "retry", history=HISTORY, delay_ms=HOUR_MS, charged=False)
-        return Ending(claim, kind, result=result, history=HISTORY)
+        started = not claim.entry.endswith(b"0")
+        return Ending(claim, kind, result=result, history=HISTORY, started=started)
 
     def _send(self, endings: list[Ending]) -> dict[str, str]:
-        hand = self.hands["w0"]
-        calls = hand.settle(endings)
-        replies = self.do(hand.send([command for command, _ in calls]))
         told: dict[str, str] = {}
-        for (_, some), reply in zip(calls, replies, strict=True):
-            words = hand.words(reply, len(some))
-            told |= {one.claim.origin: word for one, word in zip(some, words, strict=True)}
+        for hand in self.hands.values():
+            calls = hand.settle([one for one in endings if one.claim.token == hand.token])
+            replies = self.do(hand.send([command for command, _ in calls]))
+            for (_, some), reply in zip(calls, replies, strict=True):
+                words = hand.words(reply, len(some))
+                told |= {one.claim.origin: word for one, word in zip(some, words, strict=True)}
         return told
 
     def _apply(self, endings: list[Ending]) -> None:
-        """In the order the engine settles: by kind, completions by lane."""
+        """In the order the engine settles: by worker, by kind, completions by lane."""
+        for hand in self.hands.values():
+            self._apply_of_one([one for one in endings if one.claim.token == hand.token])
+
+    def _apply_of_one(self, endings: list[Ending]) -> None:
         due = self.do(snapshot(self.queue)).sets["delayed"]
         order = {"complete": 0, "retry": 1, "fail": 2, "release": 3}
         endings = sorted(endings, key=lambda one: order[one.kind])
@@ -193,7 +198,7 @@ class QueueLife(RuleBasedStateMachine):
                 case "fail":
                     self.model.attempt_fails(job)
                 case "release":
-                    self.model.release(job)
+                    self.model.release(job, started=one.started)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), give_back=st.booleans())
@@ -213,8 +218,8 @@ class QueueLife(RuleBasedStateMachine):
         if give_back:
             self.do(self.hands[worker].release_strays(renewed.strays))
             for stray in renewed.strays:
-                self.stale.append((self.held.pop(strays[stray]), False))
-                self.model.release(self.model.jobs[strays[stray]])
+                self.stale.append((self.held.pop(strays[stray]), True))
+                self.model.release(self.model.jobs[strays[stray]], started=False)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

@@ -128,7 +128,9 @@ class Model:
         job.made += charged
         self.delay(job, due_ms)
 
-    def release(self, job: ModelJob) -> None:
+    def release(self, job: ModelJob, *, started: bool) -> None:
+        if started:
+            job.expires_ms = None
         self.wait(job, -1)
 
     def reclaim(self, job: ModelJob) -> None:
