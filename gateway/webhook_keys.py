@@ -86,8 +86,8 @@ class Desk:
             if self._keks.text("webhook") is None:
                 return
             ring = open_keyring(self._keks, None, production=True, purpose="webhook")
-            in_use = await vault.keks_in_use(self._redis, vault.BOOT_STEPS)
-            missing = {kek for kek in in_use if kek.startswith("webhook/")} - ring.names
+            in_use = await vault.keks_in_use(self._redis, vault.BOOT_STEPS, "webhook")
+            missing = in_use - ring.names
         except KeyringError as error:
             logger.warning("signing keys of webhooks cannot be opened here: %s", error)
         except CredstreamError:

@@ -141,11 +141,12 @@ async def stored(redis: Redis, purpose: str = "") -> AsyncIterator[list[Stored]]
                 yield [value for batch in found for value in batch]
 
 
-async def keks_in_use(redis: Redis, steps: int | None = None) -> set[str]:
-    """Ids of the KEKs that the first 10,000 stored values are sealed under (I2); `steps`: only of
-    what so many steps of the walk come upon. Opens nothing. Raises Unavailable."""
+async def keks_in_use(redis: Redis, steps: int | None = None, purpose: str = "") -> set[str]:
+    """Ids of the KEKs that the first 10,000 stored values are sealed under; `steps`: only of what
+    so many steps of the walk come upon; `purpose`: as in `stored`. Opens nothing. Raises
+    Unavailable."""
     found, seen, taken = set[str](), 0, 0
-    async for batch in stored(redis):
+    async for batch in stored(redis, purpose):
         found.update(_kek_of(seal) for value in batch for seal in SEAL.findall(value.text))
         seen, taken = seen + len(batch), taken + 1
         if seen >= LOOKED_AT or taken == steps:

@@ -154,3 +154,34 @@ def test_a_policy_lets_spans_out_where_spans_are_sent(overlay: str) -> None:
         assert str(where.hostname).split(".")[1] == space
         assert {port["port"] for port in rule["ports"]} == {4317, 4318}
         assert where.port in (4317, 4318)
+
+
+@in_production
+def test_the_world_comes_in_by_tls_and_through_a_proxy_that_is_counted(overlay: str) -> None:
+    """The way in ends at the gateway's port of requests, for the host that is told to the world."""
+    (gateway,) = [one for one in ours(overlay) if name_of(one) == "gateway"]
+    env = environment(overlay, gateway)
+    assert env["TRUSTED_PROXIES"] == "1"
+    others = [one for one in ours(overlay) if name_of(one) != "gateway"]
+    assert all("TRUSTED_PROXIES" not in environment(overlay, one) for one in others)
+    host = urlsplit(env["PUBLIC_URL"]).hostname
+    ingresses, routes = of(overlay, "Ingress"), of(overlay, "HTTPRoute")
+    assert len(ingresses) + len(routes) == 1
+    for ingress in ingresses:
+        spec = ingress["spec"]
+        assert spec["tls"] == [{"hosts": [host], "secretName": "credstream-tls"}]
+        (rule,) = spec["rules"]
+        (path,) = rule["http"]["paths"]
+        assert rule["host"] == host
+        assert path["backend"]["service"] == {"name": "gateway", "port": {"name": "http"}}
+    for route in routes:
+        (entry,) = of(overlay, "Gateway")
+        (listener,) = entry["spec"]["listeners"]
+        assert (listener["protocol"], listener["tls"]["mode"]) == ("HTTPS", "Terminate")
+        assert route["spec"]["hostnames"] == [listener["hostname"]] == [host]
+        (parent,) = route["spec"]["parentRefs"]
+        assert parent == {"name": name_of(entry), "sectionName": listener["name"]}
+        (rule,) = route["spec"]["rules"]
+        (service,) = [one for one in of(overlay, "Service") if name_of(one) == "gateway"]
+        ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+        assert rule["backendRefs"] == [{"name": "gateway", "port": ports["http"]}]

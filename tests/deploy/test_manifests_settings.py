@@ -117,7 +117,11 @@ def test_what_production_needs_is_set(overlay: str) -> None:
         where = address(RedisSettings(url=env["REDIS_URL"]))
         if overlay in PRODUCTION:
             assert where.tls
-            assert where.username == "credstream"
+            role = {"gateway": "-gateway", "scheduler": "-scheduler"}.get(name_of(one), "")
+            assert where.username is None
+            assert env["REDIS_USERNAME"] == f"credstream{role}"
+            (volume,) = [v for v in pod(one)["volumes"] if v["name"] == "redis"]
+            assert volume["secret"]["secretName"] == f"credstream-redis{role}"
             assert where.kind == {"standalone": "single"}.get(overlay, overlay)
             assert not where.password
 

@@ -16,10 +16,11 @@ from redis_servers import redis7
 
 from consumers import Worker
 from consumers.processor import Reject
+from consumers.upkeep import duties
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, RedisSettings, connect
-from streams.errors import Unavailable
+from streams.errors import Refused, Unavailable
 
 SPEC = QueueSpec("main-path", lease_ms=2_000)
 
@@ -253,3 +254,40 @@ def test_the_settings_that_ship_are_taken(tmp_path: Path) -> None:
         server.client(decode_responses=True) as client,
     ):
         assert client.config_get(*wanted) == wanted
+
+
+async def test_each_role_is_a_user_that_may_do_its_part_and_no_more() -> None:
+    """The gateway cannot change a sealed private key, the scheduler sees no session and no key."""
+    spec = QueueSpec("roles", lease_ms=2_000)
+    with secured() as server:
+        worker, gateway, scheduler = (
+            connect(server.url_of(user)) for user in (USER, f"{USER}-gateway", f"{USER}-scheduler")
+        )
+        vault, session = "cs:vault:{did:key:z}", "cs:session:{x}"
+        await worker.command("HSET", vault, "org", "a", key=vault)
+        await worker.command("SET", session, "{}", key=session)
+        later = JobOptions(job_id="later", delay=1)
+        await Queue(spec, gateway).add("x", {}, later)
+        await Queue(spec, gateway).add("x", {}, JobOptions(callback_url="https://example.com/"))
+
+        async def promoted() -> bool:
+            for duty in duties(spec, scheduler):
+                await duty.verb(0)
+            return (await Queue(spec, gateway).counts()).waiting == 2
+
+        await until(promoted, within_s=10, what="the scheduler promoted it")
+        assert await gateway.command("HGET", vault, "org", key=vault) == b"a"
+        assert server.refused() == []
+        refused = [
+            (gateway, "HSET", vault, "org", "b"),
+            (gateway, "DEL", vault),
+            (scheduler, "HGET", vault, "org"),
+            (scheduler, "GET", session),
+            (scheduler, "HGETALL", "cs:keys:{keys}:id:a"),
+            (scheduler, "HGETALL", "cs:mail:{links}:secret"),
+        ]
+        for redis, *words in refused:
+            with pytest.raises(Refused):
+                await redis.command(*words, key=words[1])
+        for redis in (worker, gateway, scheduler):
+            await redis.close()

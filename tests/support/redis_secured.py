@@ -45,7 +45,11 @@ class Secured:
 
     @property
     def url(self) -> str:
-        login = f"{USER}:{quote(password_of(USER), safe='')}"
+        return self.url_of(USER)
+
+    def url_of(self, user: str) -> str:
+        """As a process of that user's role is given it."""
+        login = f"{user}:{quote(password_of(user), safe='')}"
         return f"rediss://{login}@localhost:{self.server.port}"
 
     def client(self, **options: Any) -> Any:
