@@ -33,28 +33,39 @@ from streams.sanitize import encode_value
 
 logger = logging.getLogger(__name__)
 
+_TOO_LONG = "the run took longer than {} ms"
+
 Load = Callable[[Job], Awaitable[Job]]
 
 
 class Run:
-    """One claim being executed. `stop` tells why its task is about to be cancelled."""
+    """One claim being executed. `stop_reason` tells why its task was cancelled."""
 
-    __slots__ = ("claim", "context", "started", "stop_reason", "task")
+    __slots__ = ("claim", "context", "limit_ms", "started", "stop_reason", "stopped", "task")
 
-    def __init__(self, claim: Claim, context: Context | None) -> None:
+    def __init__(self, claim: Claim, context: Context | None, limit_ms: int | None = None) -> None:
         self.claim = claim
         self.context = context
+        self.limit_ms = limit_ms
+        """How long it may take; None or 0: no limit."""
         self.started = time.monotonic()
         self.stop_reason = ""
+        self.stopped: float | None = None
+        """When it was told to stop (monotonic seconds)."""
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, reason: str) -> None:
-        """Cancel the handler: `lost`, `cancelled` or `released`."""
+        """Cancel the handler: `lost`, `cancelled`, `timeout` or `released`."""
         self.stop_reason = self.stop_reason or reason
+        self.stopped = self.stopped or time.monotonic()
         if self.context is not None and reason != "released":
             self.context.cancelled.set()
         if self.task is not None:
             self.task.cancel()
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it takes longer than it may, at monotonic time `now`."""
+        return bool(self.limit_ms) and now - self.started > (self.limit_ms or 0) / 1000
 
     @property
     def elapsed_ms(self) -> int:
@@ -71,30 +82,39 @@ async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
         result = await _perform(run, job, processor)
         return Completed(_encode(result))
     except asyncio.CancelledError:
-        match run.stop_reason:
-            case "released" | "lost":
-                return Released()
-            case "cancelled":
-                return _failure(run, Cancelled("cancelled while it ran"), processor)
-        return _failure(run, RuntimeError("the handler was cancelled from within"), processor)
+        if run.stop_reason in ("released", "lost", "given up"):
+            return Released()
+        return failure(run, stop_error(run), processor)
     except BaseException as error:
         # Also SystemExit and KeyboardInterrupt: in a task they would end the worker.
-        if isinstance(error, GeneratorExit) and run.stop_reason == "lost":
+        if isinstance(error, GeneratorExit) and run.stop_reason == "given up":
             raise  # not the handler's: the coroutine of a run that was given up is closed
-        return _failure(run, error, processor)
+        return failure(run, error, processor)
+
+
+def stop_error(run: Run) -> Exception:
+    """What ended a run that was cancelled."""
+    match run.stop_reason:
+        case "cancelled":
+            return Cancelled("cancelled while it ran")
+        case "timeout":
+            return TimedOut(_TOO_LONG.format(run.limit_ms))
+    return RuntimeError("the handler was cancelled from within")
 
 
 async def _perform(run: Run, job: Job, processor: Processor) -> Any:
     args = (job,) if run.context is None else (job, run.context)
-    if b'"timeout":' not in job.body or not (limit_ms := job.opts.get("timeout")):
+    if b'"timeout":' not in job.body or (limit_ms := job.opts.get("timeout")) is None:
+        # The worker looks once a second for runs beyond the limit of the queue.
         return await processor.handle(*args)
-    scope = asyncio.timeout(limit_ms / 1000)
+    run.limit_ms = int(limit_ms)
+    scope = asyncio.timeout(run.limit_ms / 1000 if run.limit_ms else None)
     try:
         async with scope:
             return await processor.handle(*args)
     except TimeoutError:
         if scope.expired():
-            raise TimedOut(f"the run took longer than {limit_ms} ms") from None
+            raise TimedOut(_TOO_LONG.format(run.limit_ms)) from None
         raise
 
 
@@ -117,7 +137,7 @@ def _encode(result: Any) -> bytes:
         raise Reject(message, code="invalid_result") from None
 
 
-def _failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
+def failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
     job, at_ms = run.claim.job, run.claim.job.claimed_ms + run.elapsed_ms
     chance = jitter_chance(job.id, job.attempts_made + 1)
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from streams.claims import Claim, Claims, place
 BEAT_MS = 1_000
 STRAY_MS = 2_000
 """A claim held this long without being known here had its reply lost."""
+GRACE_S = 30.0
+"""How long a handler may go on after it was told to stop; then its job ends without it."""
 HEARTBEAT_BEATS = 2
 SHOWN_JOBS = 1_000
 
@@ -24,12 +27,15 @@ class Lease:
         claims: Claims,
         held: Mapping[bytes, Run],
         slots: int,
+        abandon: Callable[[Run], None],
         trouble: Callable[[Exception], None],
     ) -> None:
         self._claims = claims
         self._held = held
         self._slots = slots
+        self._abandon = abandon
         self._trouble = trouble
+        self.grace_s = GRACE_S
         self._strays: set[tuple[bytes, bytes]] = set()
 
     async def keep(self) -> None:
@@ -47,8 +53,10 @@ class Lease:
             await asyncio.sleep(pause_s)
 
     async def renew(self) -> None:
-        """One beat: stop handlers whose job was lost or cancelled, give back strays."""
+        """One beat: stop handlers whose job was lost or cancelled or whose time is over, give back
+        strays."""
         runs = list(self._held.values())
+        self._stop_overdue(runs)
         renewed = await self._claims.renew([run.claim for run in runs], STRAY_MS)
         self._stop(renewed.lost, "lost")
         self._stop(renewed.cancelled, "cancelled")
@@ -58,6 +66,16 @@ class Lease:
         self._strays = seen
         if strays:
             await self._claims.release_strays(strays)
+
+    def _stop_overdue(self, runs: list[Run]) -> None:
+        now = time.monotonic()
+        for run in runs:
+            if run.task is None or run.task.done():
+                continue
+            if run.stopped is not None and now - run.stopped > self.grace_s:
+                self._abandon(run)
+            elif run.is_overdue(now):
+                run.stop("timeout")
 
     def _stop(self, claims: list[Claim], reason: str) -> None:
         for claim in claims:

@@ -23,7 +23,7 @@ from consumers.events import (
     Taken,
     Trouble,
 )
-from consumers.execute import Run, execute
+from consumers.execute import Run, execute, failure, stop_error
 from consumers.fetch import Fetcher
 from consumers.lease import Lease
 from consumers.outcome import Outcome, ending, last_resort
@@ -80,13 +80,15 @@ class Worker:
         self.claims = Claims(self.spec, self.redis, self.name)
         self._held: dict[bytes, Run] = {}
         """Every claim that is not settled yet, by place: what renew must name."""
+        self._given_up: set[asyncio.Task[None]] = set()
+        """Tasks of handlers that ignore their cancellation."""
         self._running = 0
         self._turn_due = False
         self._hurry = asyncio.Event()
         self._wants_context = self.processor.wants_context
         self._settler = Settler(self.claims, self._settled, self._trouble)
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
-        self._lease = Lease(self.claims, self._held, concurrency, self._trouble)
+        self._lease = Lease(self.claims, self._held, concurrency, self._abandon, self._trouble)
         self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:
@@ -177,7 +179,7 @@ class Worker:
             self.hooks.emit(Taken(waited_ms(claims)))
         for claim in claims:
             context = Context(self.claims, claim, self.state) if self._wants_context else None
-            run = Run(claim, context)
+            run = Run(claim, context, self.spec.timeout_ms)
             self._held[claim.place] = run
             if self._fetcher.stopping.is_set():
                 self._settler.add(Ending(claim, "release", started=False))
@@ -190,9 +192,10 @@ class Worker:
             self.hooks.emit(Started(run.claim.job, *waited_ms([run.claim])))
         outcome = await execute(run, self.processor, self.claims.payload)
         self._running -= 1
-        if run.stop_reason == "lost":
-            self._held.pop(run.claim.place, None)
-            self.hooks.emit(JobLost(run.claim.job))
+        if run.stop_reason in ("lost", "given up"):
+            if run.stop_reason == "lost":
+                self._held.pop(run.claim.place, None)
+                self.hooks.emit(JobLost(run.claim.job))
             self._fetcher.nudge()
             return
         self._end(run.claim, outcome)
@@ -207,6 +210,25 @@ class Worker:
         except Exception:
             logger.exception("[%s] job %s cannot be settled", self.spec.name, claim.job.id)
             self._settler.add(last_resort(claim))
+
+    def _abandon(self, run: Run) -> None:
+        """End the job of a handler that goes on although it was told to stop. Its slot stays
+        occupied until it returns; what it returns is dropped."""
+        if run.stop_reason not in ("cancelled", "timeout"):
+            return
+        job = run.claim.job
+        logger.error("[%s] the handler of job %s ignores its cancellation", job.queue, job.id)
+        self._end(run.claim, failure(run, stop_error(run), self.processor))
+        self._give_up(run)
+        self._turn()
+
+    def _give_up(self, run: Run) -> None:
+        """Drop what a handler returns, and let the loop end without waiting for its task."""
+        run.stop_reason = "given up"
+        if run.task is not None:
+            self._given_up.add(run.task)
+            run.task.add_done_callback(self._given_up.discard)
+            asyncio.tasks._unregister_task(run.task)  # noqa: SLF001 - see "Extending asyncio"
 
     def _turn(self) -> None:
         """Once per turn of the loop: the fetcher takes the outcomes along with its next claim; if
@@ -242,11 +264,9 @@ class Worker:
             await asyncio.wait(stubborn, timeout=LAST_WORD_S)
         for run in late:
             if run.task and not run.task.done():
-                # It swallowed its cancellation: its job goes on elsewhere, its outcome is dropped.
-                run.stop_reason = "lost"
+                # It swallowed its cancellation: its job goes on elsewhere.
                 self._settler.add(Ending(run.claim, "release"))
-                # Nor may it hold up the loop's own end, which waits for every task it knows.
-                asyncio.tasks._unregister_task(run.task)  # noqa: SLF001 - see "Extending asyncio"
+                self._give_up(run)
         await self._settler.finish(LAST_SETTLE_S)
         with contextlib.suppress(CredstreamError):
             await self.claims.leave()

@@ -148,8 +148,8 @@ class JobOptions(Wire):
     """Tries in total."""
     backoff: BackoffOrDelay | None = None
     """A number is a fixed delay, in ms."""
-    timeout: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
-    """Milliseconds one run may take."""
+    timeout: Annotated[Integer, Field(ge=0, le=MAX_DELAY_MS)] | None = None
+    """Milliseconds one run may take; 0: no limit. Without it the queue's limit holds."""
     expires: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
     """Milliseconds after submission by which a worker must have started it, else it dies."""
     remove_on_complete: Keep | None = None

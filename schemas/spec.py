@@ -59,6 +59,8 @@ class QueueSpec:
     """Most jobs active at once over all workers; None: no cap."""
     lease_ms: int = 30_000
     """A worker silent for this long has lost its jobs."""
+    timeout_ms: int | None = 15 * 60_000
+    """How long one run of a job may take that has no `timeout` of its own; None or 0: no limit."""
     max_stalls: int = 3
     """A job whose workers died this often is a poison job and goes to the dead letters."""
     max_starts: int = 100

@@ -109,6 +109,8 @@ def test_the_defaults_and_limits_of_every_queue_make_sense(name: str) -> None:
     assert spec.defaults.job_id is spec.defaults.callback_url is spec.defaults.traceparent is None
     assert type(spec.defaults).model_validate(spec.defaults.model_dump(exclude_unset=True))
     assert spec.lease_ms >= 1_000
+    assert spec.timeout_ms is not None
+    assert spec.timeout_ms >= 60_000
     assert spec.max_stalls >= 1
     assert spec.max_starts >= 1
     assert spec.concurrency is None or spec.concurrency >= 1

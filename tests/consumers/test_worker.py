@@ -1,6 +1,7 @@
 """A worker on a real queue: slots, time limits, cancellation, draining."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -57,6 +58,67 @@ async def test_a_run_beyond_its_timeout_fails_and_says_so(redis: Redis) -> None:
     async with Worker("chaos", Gate(), redis=redis):
         job = await ended(redis, job_id)
     assert (job.state, [error.reason for error in job.errors]) == (State.FAILED, ["timeout"])
+
+
+async def test_a_run_beyond_the_limit_of_its_queue_fails_and_says_so(redis: Redis) -> None:
+    """No submitter thought of a timeout, and the handler hangs."""
+    spec = QueueSpec("chaos", lease_ms=1_000, timeout_ms=20)
+    job_id = (await Queue(spec, redis).add("work", {}, attempts=1)).id
+    async with Worker(spec, Gate(), redis=redis):
+        job = await ended(redis, job_id)
+    assert (job.state, [error.reason for error in job.errors]) == (State.FAILED, ["timeout"])
+    assert job.failed_reason == "the run took longer than 20 ms"
+
+
+@pytest.mark.parametrize(("of_job", "of_queue"), [(0, 1), (3_600_000, 1), (None, None), (None, 0)])
+async def test_a_job_has_the_time_that_it_or_its_queue_says(
+    redis: Redis, of_job: int | None, of_queue: int | None
+) -> None:
+    spec, gate = QueueSpec("chaos", timeout_ms=of_queue), Gate()
+    options = {} if of_job is None else {"timeout": of_job}
+    job_id = (await Queue(spec, redis).add("work", {}, **options)).id
+    async with Worker(spec, gate, redis=redis) as worker:
+        await gate.holds(1)
+        await asyncio.sleep(0.002)
+        await worker._lease.renew()
+        gate.open.set()
+        assert (await ended(redis, job_id)).state is State.COMPLETED
+
+
+def test_every_queue_has_a_limit_unless_it_says_otherwise() -> None:
+    assert QueueSpec("chaos").timeout_ms == 15 * 60_000
+
+
+@pytest.mark.parametrize("reason", ["timeout", "cancelled"])
+async def test_a_job_ends_although_its_handler_ignores_its_cancellation(
+    redis: Redis, reason: str
+) -> None:
+    """Its slot stays occupied: the handler goes on."""
+    spec = QueueSpec("chaos", lease_ms=1_000, timeout_ms=20 if reason == "timeout" else None)
+    inside, leave = asyncio.Event(), asyncio.Event()
+
+    async def handle(_: Job) -> str:
+        inside.set()
+        while not leave.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await leave.wait()
+        return "too late"
+
+    job_id = (await Queue(spec, redis).add("work", {}, attempts=1)).id
+    lost: list[Job] = []
+    worker = Worker(spec, handle, redis=redis, concurrency=2).on("lost", lost.append)
+    worker._lease.grace_s = 0.0
+    async with worker:
+        await inside.wait()
+        if reason == "cancelled":
+            await Queue(spec, redis).cancel(job_id)
+        job = await ended(redis, job_id)
+        assert worker.running == 1
+        leave.set()
+        await until(lambda: worker.running == 0, within_s=20, what="the handler has returned")
+    assert (job.state, [error.reason for error in job.errors]) == (State.FAILED, [reason])
+    assert job.returnvalue is None
+    assert lost == []
 
 
 async def test_attempts_are_spent_and_every_error_is_kept(redis: Redis) -> None:
