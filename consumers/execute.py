@@ -78,7 +78,7 @@ async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
     try:
         if "B" in job.header.flags:
             job = await load(job)
-        _validate(job, processor)
+        validate(job, processor)
         result = await _perform(run, job, processor)
         return Completed(_encode(result))
     except asyncio.CancelledError:
@@ -118,13 +118,14 @@ async def _perform(run: Run, job: Job, processor: Processor) -> Any:
         raise
 
 
-def _validate(job: Job, processor: Processor) -> None:
-    """A job may have been written by another version, or by hand."""
+def validate(job: Job, processor: Processor) -> None:
+    """Make the payload of the model of its queue: the job may have been written by hand. Raises
+    Reject."""
     model = processor.spec.payload
     if model is None:
         return
     try:
-        model.model_validate(job.data)
+        job.validate(model)
     except ValidationError as error:
         raise Reject(f"data{first_fault(error)}", code="invalid_payload") from None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
+from pydantic import BaseModel
 
 from schemas.job import JobOptions, State
 from streams.options import opts_of
@@ -37,7 +38,7 @@ class Added(NamedTuple):
 class Job:
     """One job as its handler sees it: an immutable record. The body is decoded when first used."""
 
-    __slots__ = ("_body", "_document", "claimed_ms", "header", "id", "queue")
+    __slots__ = ("_body", "_document", "_payload", "claimed_ms", "header", "id", "queue")
 
     def __init__(
         self, queue: str, job_id: str, header: Header, body: bytes, claimed_ms: int
@@ -49,6 +50,7 @@ class Job:
         """When this run's claim was made: epoch ms by the clock of Redis."""
         self._body = body
         self._document: dict[str, Any] | None = None
+        self._payload: Any = None
 
     @property
     def body(self) -> bytes:
@@ -69,6 +71,16 @@ class Job:
     @property
     def data(self) -> Any:
         return self.document["data"]
+
+    @property
+    def payload(self) -> Any:
+        """The payload as the model of the queue's spec, validated by the worker before the handler
+        starts; of a queue without a model the same as `data`."""
+        return self.data if self._payload is None else self._payload
+
+    def validate(self, model: type[BaseModel]) -> None:
+        """Make the payload of this model. Raises pydantic.ValidationError."""
+        self._payload = model.model_validate(self.data)
 
     @property
     def opts(self) -> dict[str, Any]:

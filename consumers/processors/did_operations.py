@@ -24,7 +24,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     `hosting.HostingRefused` and `publication.UpdateRefused` list.
     """
     custody: Custody = context.state
-    request = DidOperation.model_validate(job.data)
+    request: DidOperation = job.payload
     # The time and the tenant belong to the origin: an id that is used anew, or by another
     # organization, once the first job is gone must not bring back the first job's DID.
     origin = (job.queue, job.id, str(job.timestamp), request.organization_id)

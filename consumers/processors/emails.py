@@ -21,7 +21,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     sender_not_allowed, smtputf8_unsupported, and what is wrong with the message or its template.
     """
     mailer: Mailer = context.state
-    email = Email.model_validate(job.data)
+    email: Email = job.payload
     policy = email.on_ambiguous or mailer.settings.mail_on_ambiguous
     known = await known_result(job, context, policy)
     if known is not None:

@@ -16,7 +16,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     issuer_unknown, issuer_deactivated, kek_unknown, key_unreadable.
     """
     lists: StatusLists = context.state
-    request = StatusListPublication.model_validate(job.data)
+    request: StatusListPublication = job.payload
     try:
         version = await lists.publish(request.list_id, request.organization_id)
     except CredentialError as error:

@@ -177,7 +177,7 @@ async def handle(job: Job, context: Context) -> Json:
         origin=(job.queue, job.id, str(job.timestamp)),
     )
     try:
-        return await issuance.issue(job.data, occasion, large=large)
+        return await issuance.issue(job.payload, occasion, large=large)
     except CredentialError as error:
         raise Reject(str(error), code=error.code) from None
 

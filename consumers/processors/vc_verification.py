@@ -6,13 +6,10 @@ Only what cannot be fetched now makes the job wait and try again (A3, A5).
 
 from typing import Any
 
-from pydantic import ValidationError
-
-from consumers.processor import Context, Processor, Reject, Retry
+from consumers.processor import Context, Processor, Retry
 from consumers.verification import open_verifier
 from credentials.verdict import CouldNotTell, invalid
 from credentials.verify import Expected, Verifier
-from schemas.fields import first_fault
 from schemas.queues.vc_verification import SPEC, VcVerification
 from streams import Job
 
@@ -24,10 +21,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     that code. Rejects, for good: invalid_payload.
     """
     verifier: Verifier = context.state
-    try:
-        request = VcVerification.model_validate(job.data)
-    except ValidationError as error:
-        raise Reject(f"data{first_fault(error)}", code="invalid_payload") from None
+    request: VcVerification = job.payload
     try:
         verdict = await verifier.verify(request.vc_jwt, _expected(request))
     except CouldNotTell as error:

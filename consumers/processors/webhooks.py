@@ -8,15 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from pydantic import ValidationError
-
 from consumers.delivery import send
 from consumers.delivery.signing import webhook_id
 from consumers.destinations import open_destinations
 from consumers.processor import Context, Processor, Reject, Resources, Retry
 from outbound.client import open_client
 from outbound.settings import OutboundSettings
-from schemas.fields import first_fault
 from schemas.queues.webhooks import SPEC, Webhook
 from streams import Job
 
@@ -30,10 +27,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     `outbound.errors.Unreachable`.
     """
     delivery: send.Delivery = context.state
-    try:
-        webhook = Webhook.model_validate(job.data)
-    except ValidationError as error:
-        raise Reject(f"data{first_fault(error)}", code="invalid_payload") from None
+    webhook: Webhook = job.payload
     send.body_of(webhook, delivery.settings.max_body_bytes)
     lease = await send.admitted(delivery, webhook, job)
     attempt = await send.attempt(delivery, webhook, job, lease, context)

@@ -24,7 +24,7 @@ from consumers.processors import webhooks
 from consumers.relay import Relay, callback_id
 from outbound.client import Client, open_client
 from schemas.job import JobOptions
-from schemas.queues.webhooks import SPEC
+from schemas.queues.webhooks import SPEC, Webhook
 from schemas.spec import QueueSpec
 from streams import Queue, Redis, connect
 from streams.upkeep import Upkeep
@@ -43,6 +43,7 @@ async def life(redis: Redis, client: Client) -> None:
     hand = Hand(redis, HOOKS)
     for claim in await hand.take(1):
         context = Context(hand.claims, claim, Delivery(client, destinations(redis)))
+        claim.job.validate(Webhook)
         result = await webhooks.handle(claim.job, context)
         await hand.complete(claim, result=result)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import BaseModel
 
 from consumers.execute import Run, execute
 from consumers.outcome import Completed, Failed, Outcome, Released, Retried
@@ -105,6 +106,34 @@ async def test_a_result_that_is_not_json_is_refused(result: Any) -> None:
     outcome = await outcome_of(handle)
     assert isinstance(outcome, Failed)
     assert outcome.error["code"] == "invalid_result"
+
+
+class Greeting(BaseModel):
+    """The payload of a queue of one's own."""
+
+    name: str
+    times: int = 1
+
+
+async def test_a_handler_gets_the_payload_as_the_model_of_its_queue() -> None:
+    async def handle(job: Job) -> Any:
+        assert isinstance(job.payload, Greeting)
+        return job.payload.name * job.payload.times
+
+    spec = QueueSpec("chaos", payload=Greeting)
+    assert await outcome_of(handle, claim({"name": "a"}), spec) == Completed(b'"a"')
+
+    async def load(job: Job) -> Job:
+        return job.with_data(b'{"name":"b","times":2}')
+
+    assert await outcome_of(handle, claim(flags="B"), spec, load) == Completed(b'"bb"')
+
+
+async def test_without_a_model_the_payload_is_the_data() -> None:
+    async def handle(job: Job) -> Any:
+        return job.payload is job.data
+
+    assert await outcome_of(handle, claim({"name": "a"})) == Completed(b"true")
 
 
 async def test_a_result_beyond_the_limit_is_refused() -> None:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 import streams
 from consumers.custody import Custody
+from consumers.execute import validate
 from consumers.processor import Reject
 from consumers.processors import did_operations, vc_issuance
 from consumers.status_lists import StatusLists
@@ -22,9 +23,9 @@ from schemas.spec import catalog
 from streams.claims import Claim, Claims, Ending
 
 SUBJECT = "did:key:z6MkpTHR8VNsBxYAAWHut2Geadd9jSwuBV8xRoAnwWsdvktH"
-HANDLERS: dict[str, Any] = {
-    "did-operations": did_operations.handle,
-    "vc-issuance": vc_issuance.handle,
+PROCESSORS = {
+    "did-operations": did_operations.PROCESSOR,
+    "vc-issuance": vc_issuance.PROCESSOR,
 }
 
 
@@ -67,7 +68,8 @@ class Desk:
     async def run(self, job: streams.Job) -> dict[str, Any]:
         """What the processor answers; raises what it raises."""
         context: Any = SimpleNamespace(state=self.state(job.queue))
-        answer: dict[str, Any] = await HANDLERS[job.queue](job, context)
+        validate(job, PROCESSORS[job.queue])
+        answer: dict[str, Any] = await PROCESSORS[job.queue].handle(job, context)
         result = catalog()[job.queue].result
         assert result is not None
         assert result.model_validate(answer).model_dump(by_alias=True) == answer

@@ -30,7 +30,7 @@ from credentials import bitstring
 from credentials.contexts import Contexts
 from credentials.keyring import Keyring
 from schemas.identity import publication_id
-from schemas.queues.status_lists import SPEC, publication
+from schemas.queues.status_lists import SPEC, StatusListPublication, publication
 from schemas.status import PURPOSES, Owner
 from streams import NewJob, Queue, errors, status
 
@@ -325,7 +325,9 @@ async def test_a_job_for_a_list_that_is_not_there_or_not_theirs_is_refused(
 ) -> None:
     (entry,) = await lists.assign("urn:uuid:1", issuer, ORG, ["revocation"], ("job",))
     wanted = list_id(entry) if organization != ORG else "a" * 26 + "-" + "b" * 13
-    job: Any = SimpleNamespace(data=publication(wanted, organization, 1))
+    job: Any = SimpleNamespace(
+        payload=StatusListPublication.model_validate(publication(wanted, organization, 1))
+    )
     context: Any = SimpleNamespace(state=lists)
     with pytest.raises(Reject) as caught:
         await processor.handle(job, context)
@@ -338,7 +340,9 @@ async def test_a_key_that_cannot_be_opened_is_a_permanent_refusal(
     (entry,) = await lists.assign("urn:uuid:1", issuer, ORG, ["revocation"], ("job",))
     await flip(redis, "urn:uuid:1", "revocation")
     stranger = Custody(redis, Keyring.parse("other:" + "A" * 43 + "="))
-    job: Any = SimpleNamespace(data=publication(list_id(entry), ORG, 2))
+    job: Any = SimpleNamespace(
+        payload=StatusListPublication.model_validate(publication(list_id(entry), ORG, 2))
+    )
     context: Any = SimpleNamespace(state=StatusLists(redis, stranger, PUBLIC))
     with pytest.raises(Reject) as caught:
         await processor.handle(job, context)

@@ -366,7 +366,7 @@ async def test_a_delayed_job_issues_when_it_first_runs(desk: Any, payload: Any) 
     delayed = SimpleNamespace(
         id=job.id,
         queue=job.queue,
-        data=job.data,
+        payload=job.data,
         body=job.body,
         header=job.header,
         timestamp=job.timestamp,

@@ -20,7 +20,7 @@ import streams
 from consumers.mail.mailer import Mailer, open_mailer
 from consumers.processor import Context, Resources
 from consumers.processors import emails
-from schemas.queues.emails import SPEC
+from schemas.queues.emails import SPEC, Email
 from streams.claims import Claim, Claims, Ending
 
 PAYLOAD: dict[str, Any] = {
@@ -214,6 +214,7 @@ class Desk:
 
     async def run(self, claim: Claim) -> dict[str, Any]:
         """What the processor answers; raises what it raises. The job stays active."""
+        claim.job.validate(Email)
         return await emails.handle(claim.job, Context(self.claims, claim, self.mailer))
 
     async def send(self, **changes: Any) -> dict[str, Any]:

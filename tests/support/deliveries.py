@@ -13,6 +13,7 @@ from receivers import open_settings
 from consumers.delivery.send import Delivery
 from consumers.delivery.settings import DeliverySettings
 from consumers.destinations import Admitted, Deferred, Disabled, Lease
+from consumers.execute import validate
 from consumers.processors import webhooks
 from outbound.client import open_client
 from outbound.guard import OpenSocket, plain_socket
@@ -62,7 +63,9 @@ class Sender:
 
     async def __call__(self, url: str, *, job: Job | None = None, **changes: Any) -> dict[str, Any]:
         """The result of one attempt; raises what the processor raises."""
-        answer = await webhooks.handle(job or a_job(url, **changes), self.context())
+        job = job or a_job(url, **changes)
+        validate(job, webhooks.PROCESSOR)
+        answer = await webhooks.handle(job, self.context())
         assert Delivered.model_validate(answer).model_dump(by_alias=True) == answer
         return answer
 
