@@ -98,7 +98,7 @@ async def why(request: web.Request) -> web.Response:
         ahead=stands.ahead if waits and whole else None,
         ahead_exact=stands.ahead_exact if waits and whole else None,
         paused=stands.paused,
-        workers=len(stands.workers),
+        workers=stands.workers,
         slots=stands.slots,
         active=stands.active if whole else None,
         concurrency=stands.concurrency,

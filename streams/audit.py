@@ -125,8 +125,11 @@ async def trim(redis: Redis, keep_ms: int = KEEP_MS) -> int:
     went, index = 0, keys.audits()
     now_ms = await _now_ms(redis)
     for stream, entered_ms in await _streams(redis):
-        _, gone, left = await change(redis, _keys_of(stream), "audit_trim", keep_ms=keep_ms)
-        went += gone
+        more = True
+        while more:
+            reply = await change(redis, _keys_of(stream), "audit_trim", keep_ms=keep_ms)
+            _, gone, left, more = reply
+            went += gone
         # Whoever writes to a stream enters it into the index first, once an hour.
         if left == 0 and entered_ms < now_ms - keep_ms - 2_000 * ENTERED_EVERY_S:
             await redis.command(b"ZREM", index["index"], stream, key=index.prefix)

@@ -157,7 +157,12 @@ class Claims(Notes):
                 await self.store.call("release", args, token="")
 
     async def heartbeat(self, info: dict[str, Any]) -> None:
-        await self.store.call("heartbeat", worker=self.worker, info=orjson.dumps(info))
+        await self.store.call(
+            "heartbeat",
+            worker=self.worker,
+            slots=info.get("slots", 0),
+            info=orjson.dumps(info),
+        )
 
     async def leave(self) -> None:
         await self.store.call("leave", worker=self.worker)

@@ -33,6 +33,7 @@ _NAMES = {
     "wake": "wake",
     "cancel": "cancel",
     "workers": "workers",
+    "beats": "beats",
     "minutes": "minutes",
     "audit": "audit",
     "idem": "idem",

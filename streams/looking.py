@@ -9,10 +9,11 @@ import orjson
 
 from schemas.job import JobView, State
 from schemas.spec import Limiter
+from streams.aside import payload_name, read_blobs, result_name
 from streams.connection import Redis
 from streams.errors import BadPage, NotFound
 from streams.store import Store
-from streams.views import Glance, glance, is_aside, job_view
+from streams.views import Glance, glance, job_view
 
 DEEPEST_OFFSET = 10_000
 HOP = 500
@@ -84,10 +85,10 @@ class Looking:
 
     async def get(self, job_id: str) -> JobView | None:
         """One job, wherever it lies; None when there is none."""
-        reply = await self.store.call("lookup", id=job_id)
-        if reply[0] == b"MISSING":
+        reply = await self._whole(job_id)
+        if reply is None:
             return None
-        _, state, where, flat, progress, _, payload, result = reply[:8]
+        _, state, where, flat, progress, *_, payload, result = reply
         extra = {"progress": progress, "payload": payload, "result": result}
         if state == b"active":
             extra |= await self._running()
@@ -95,11 +96,28 @@ class Looking:
 
     async def glance(self, job_id: str) -> tuple[State, Glance] | None:
         """One job, as lists and searches see it; None when there is none."""
-        reply = await self.store.call("lookup", id=job_id)
-        if reply[0] == b"MISSING":
+        reply = await self._whole(job_id)
+        if reply is None:
             return None
         state = State(reply[1].decode())
-        return state, glance(state, reply[2], reply[3], reply[6])
+        return state, glance(state, reply[2], reply[3], reply[-2])
+
+    async def _whole(self, job_id: str) -> list[Any] | None:
+        """What `lookup` answers, then payload and result if they are stored apart."""
+        reply = await self.store.call("lookup", id=job_id)
+        while reply[0] != b"MISSING":
+            names = payload_name(reply[3]), result_name(reply[3])
+            wanted = [name for name in names if name is not None]
+            found = await read_blobs(self.store, wanted) if wanted else {}
+            whole = [*reply, *(found.get(name) if name else None for name in names)]
+            if None not in found.values():
+                return whole
+            # It has gone between the two reads, or its blob is lost for good.
+            again = await self.store.call("lookup", id=job_id)
+            if again == reply:
+                return whole
+            reply = again
+        return None
 
     async def logs(self, job_id: str) -> list[str]:
         """The lines the job's handler logged, at most the last 100. Raises NotFound."""
@@ -108,13 +126,13 @@ class Looking:
 
     async def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """What the job's handler recorded of its attempts, at most the last 20. Raises NotFound."""
-        records: list[dict[str, Any]] = await self._lines(job_id, 8)
+        records: list[dict[str, Any]] = await self._lines(job_id, 6)
         return records
 
     async def callbacks(self, job_id: str) -> list[str]:
         """The ids of the last 5 webhooks jobs that report its endings, oldest first."""
         reply = await self.store.call("lookup", id=job_id)
-        return [] if reply[0] == b"MISSING" else (reply[10] or b"").decode().split()
+        return [] if reply[0] == b"MISSING" else (reply[8] or b"").decode().split()
 
     async def _lines(self, job_id: str, at: int) -> list[Any]:
         reply = await self.store.call("lookup", id=job_id)
@@ -168,16 +186,11 @@ class Looking:
     async def glances(self, state: State, rows: Sequence[Any]) -> list[tuple[Glance, int]]:
         """A glance at each record, and how many bytes it took: of what was put aside the payloads
         are read, and nothing where there are none."""
-        ids = [row[1][1] for row in rows if is_aside(row[1])]
-        key, blobs = self.store.keys.prefix, self.store.keys["blobs"]
-        payloads: dict[bytes, bytes | None] = {}
-        if ids:
-            words = [i + b":d" for i in ids]
-            found = await self.redis.command("HMGET", blobs, *words, key=key)
-            payloads = dict(zip(ids, found, strict=True))
+        names = [payload_name(row[1]) for row in rows]
+        payloads = await read_blobs(self.store, [name for name in names if name is not None])
         glances = []
-        for where, flat, *_ in rows:
-            payload = payloads.get(flat[1])
+        for (where, flat, *_), name in zip(rows, names, strict=True):
+            payload = payloads.get(name) if name else None
             size = sum(map(len, flat)) + len(payload or b"")
             glances.append((glance(state, where, flat, payload), size))
         return glances
@@ -186,17 +199,18 @@ class Looking:
         """What jobs of a page had put aside, and their progress."""
         if not rows:
             return []
-        ids = [row[1][1] for row in rows]
-        key, keys = self.store.keys.prefix, self.store.keys
-        payloads, results, progress = await self.redis.run(
-            key,
-            ("HMGET", keys["blobs"], *(i + b":d" for i in ids)),
-            ("HMGET", keys["blobs"], *(i + b":r" for i in ids)),
-            ("HMGET", keys["run"], *(i + b":p" for i in ids)),
-        )
+        key, run = self.store.keys.prefix, self.store.keys["run"]
+        fields = [row[1][1] + b":p" for row in rows]
+        progress = await self.redis.command("HMGET", run, *fields, key=key)
+        names = [(payload_name(row[1]), result_name(row[1])) for row in rows]
+        found = await read_blobs(self.store, [n for pair in names for n in pair if n is not None])
         return [
-            {"payload": d, "result": r, "progress": p}
-            for d, r, p in zip(payloads, results, progress, strict=True)
+            {
+                "payload": found.get(payload) if payload else None,
+                "result": found.get(result) if result else None,
+                "progress": some,
+            }
+            for (payload, result), some in zip(names, progress, strict=True)
         ]
 
     async def _running(self) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """What became of many jobs: their states, their results, and whose they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 from schemas.job import JobView, State
+from streams.aside import payload_name, read_blobs, result_name
 from streams.record import fields
 from streams.store import Store
 from streams.views import job_view
 
 CALL_IDS = 250
-"""Jobs one call of the script looks at; several calls go in one write."""
+"""Jobs one call of the script looks at, if their records have no more than 1 MiB."""
+CALLS_A_WRITE = 4
+"""Other clients wait for no more than these."""
 
 
 async def states(store: Store, ids: Sequence[str]) -> list[State | None]:
@@ -25,42 +28,54 @@ async def endings(store: Store, ids: Sequence[str]) -> list[JobView | State | No
 
     A payload that was put aside is not read: `data` is None then."""
     rows = await _ask(store, "result", ids)
-    return [_ending(store.keys.tag, row) for row in rows]
+    blobs = await _blobs(store, rows, result_name)
+    return [_ending(store.keys.tag, row, big) for row, big in zip(rows, blobs, strict=True)]
 
 
 async def owners(store: Store, ids: Sequence[str]) -> list[str | None]:
     """The organization of each job; None when it names none or there is no such job."""
     rows = await _ask(store, "data", ids)
-    return [_owner(row) for row in rows]
+    blobs = await _blobs(store, rows, payload_name)
+    return [_owner(row, big) for row, big in zip(rows, blobs, strict=True)]
 
 
 async def _ask(store: Store, detail: str, ids: Sequence[str]) -> list[Any]:
-    """The rows of the script for all ids, in one write, though not at one instant."""
-    if not ids:
-        return []
+    """The rows of the script for all ids, though not at one instant."""
     await store.ready()
-    calls = [store.command("outcomes", part, detail=detail) for part in _parts(ids)]
-    replies = await store.redis.run(store.keys.prefix, *calls)
-    return [row for reply in replies for row in reply[1:]]
+    rows: dict[int, Any] = {}
+    missing = list(range(len(ids)))
+    while missing:
+        some = missing[: CALLS_A_WRITE * CALL_IDS]
+        parts = [some[at : at + CALL_IDS] for at in range(0, len(some), CALL_IDS)]
+        calls = [store.command("outcomes", [ids[n] for n in p], detail=detail) for p in parts]
+        replies = await store.redis.run(store.keys.prefix, *calls)
+        for part, reply in zip(parts, replies, strict=True):
+            rows |= zip(part, reply[1:], strict=False)  # a call may answer fewer than it was asked
+        missing = [n for n in missing if n not in rows]
+    return [rows[n] for n in range(len(ids))]
 
 
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(ids), CALL_IDS):
-        yield ids[at : at + CALL_IDS]
+async def _blobs(
+    store: Store, rows: Sequence[Any], name_of: Callable[[list[bytes]], bytes | None]
+) -> list[bytes | None]:
+    """What is stored apart of each row's record."""
+    names = [name_of(row[2]) if len(row) > 2 else None for row in rows]
+    found = await read_blobs(store, [name for name in names if name is not None])
+    return [None if name is None else found[name] for name in names]
 
 
-def _ending(queue: str, row: list[Any]) -> JobView | State | None:
+def _ending(queue: str, row: list[Any], result: bytes | None) -> JobView | State | None:
     if not row:
         return None
     state = State(row[0].decode())
     if len(row) == 1:
         return state
-    return job_view(queue, state, row[1], row[2], {"result": row[3]})
+    return job_view(queue, state, row[1], row[2], {"result": result})
 
 
-def _owner(row: list[Any]) -> str | None:
+def _owner(row: list[Any], payload: bytes | None) -> str | None:
     if len(row) < 3:
         return None
-    data = orjson.loads(row[3]) if row[3] else orjson.loads(fields(row[2])[b"b"])["data"]
+    data = orjson.loads(payload) if payload else orjson.loads(fields(row[2])[b"b"])["data"]
     owner = data.get("organizationId") if isinstance(data, dict) else None
     return owner if isinstance(owner, str) else None

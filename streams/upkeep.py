@@ -91,7 +91,7 @@ class Upkeep:
         reply = await self.store.call(
             "sweep", silent_ms=silent_ms, idle_ms=10 * silent_ms, interval_ms=interval_ms
         )
-        return Done(reply[1], False, reply[0] == b"SKIP")
+        return Done(reply[1], bool(reply[3]), reply[0] == b"SKIP")
 
     async def owed(self, after: bytes = b"", most: int = 100) -> tuple[list[Owed], bool]:
         """The oldest endings behind entry `after` whose callbacks are not queued yet, about 1 MiB

@@ -76,11 +76,6 @@ class Glance(NamedTuple):
     """Its last failed attempt."""
 
 
-def is_aside(flat: list[bytes]) -> bool:
-    """Whether the payload of a record lies in `blobs`."""
-    return b"B" in fields(flat)[b"h"].split(b":", 7)[6]
-
-
 def glance(state: State, where: bytes, flat: list[bytes], payload: bytes | None) -> Glance:
     """A glance at a record; `where` as for `job_view`, `payload` if it was put aside."""
     record = fields(flat)

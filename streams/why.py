@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from schemas.job import State
 from schemas.spec import Limiter
 from streams.errors import NotFound
+from streams.looking import SILENT_MS
 from streams.record import Header
 from streams.store import Store
-from streams.workers import WorkerSeen, seen
 
 COUNT_MOST = 250
 """Jobs of one lane that are counted one by one, from each end."""
@@ -42,15 +42,12 @@ class Standing:
     """Jobs that will start before it; before a delayed one, if it were due now."""
     ahead_exact: bool
     """False: there are at least so many."""
-    workers: Sequence[WorkerSeen]
+    workers: int
     """Those that are alive."""
+    slots: int
+    """Jobs the live workers can run at once."""
     rate_per_s: float | None
     """How fast jobs have been ending lately; None: too few have."""
-
-    @property
-    def slots(self) -> int:
-        """Jobs the live workers can run at once."""
-        return sum(worker.slots or 0 for worker in self.workers)
 
     def start_ms(self) -> int | None:
         """When it will probably start; None: that cannot be said, or it has started."""
@@ -78,12 +75,11 @@ class Standing:
 
 async def standing(store: Store, job_id: str) -> Standing:
     """Where a job stands. Raises NotFound, Unavailable."""
-    reply = await store.call("why", id=job_id, most=COUNT_MOST)
+    reply = await store.call("why", id=job_id, most=COUNT_MOST, silent_ms=SILENT_MS)
     if reply[0] == b"MISSING":
         raise NotFound(f"queue {store.keys.tag} has no job {job_id}")
     _, now_ms, state, where, worker, header, facts, active, until_ms, ahead, exact = reply[:11]
     paused, most, duration, concurrency = facts
-    beats = {k.decode(): v for k, v in zip(reply[11][::2], reply[11][1::2], strict=True)}
     return Standing(
         now_ms,
         State(state.decode()),
@@ -93,13 +89,14 @@ async def standing(store: Store, job_id: str) -> Standing:
         paused=paused != b"",
         limiter=Limiter(int(most), int(duration)) if most else None,
         limited_until_ms=until_ms or None,
-        limit_used=int(reply[13]),
+        limit_used=int(reply[14]),
         concurrency=int(concurrency) if concurrency else None,
         active=active,
         ahead=ahead,
         ahead_exact=bool(exact),
-        workers=[one for one in seen(store.keys.tag, beats, now_ms) if one.alive],
-        rate_per_s=rate([int(float(at)) for at in reply[12]], now_ms),
+        workers=reply[11],
+        slots=reply[12],
+        rate_per_s=rate([int(float(at)) for at in reply[13]], now_ms),
     )
 
 

@@ -46,7 +46,7 @@ def _seen(queue: str, name: str, beat: bytes, now_ms: int) -> WorkerSeen:
         name,
         queue,
         seen_ms,
-        alive=seen_ms >= now_ms - SILENT_MS,
+        alive=abs(now_ms - seen_ms) <= SILENT_MS,
         host=said.get("host"),
         slots=said.get("slots"),
         running=said.get("running") or {},

@@ -81,6 +81,14 @@ def test_the_rule_about_the_environment_sees_every_spelling(tmp_path: Path, code
     assert reads_environment(tmp_path / "x.py")
 
 
+def test_the_work_of_every_script_is_measured() -> None:
+    """A new script gets its heaviest calls, or its bound, in tests/streams/test_script_work.py."""
+    measured = (ROOT / "tests" / "streams" / "test_script_work.py").read_text()
+    named = set(re.findall(r'"(\w+)"', measured))
+    scripts = {path.stem for path in (ROOT / "streams" / "lua").glob("[!_]*.lua")}
+    assert scripts <= named, f"in no table of test_script_work.py: {scripts - named}"
+
+
 def test_the_seeds_queues_are_in_the_catalogue() -> None:
     seed = {"vc-issuance", "vc-verification", "did-operations", "webhooks", "emails"}
     assert seed <= set(SPECS)

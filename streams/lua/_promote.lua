@@ -1,5 +1,5 @@
 -- raise: due delayed jobs move to their lanes, those of the most urgent priority first and in each
---   priority those due first; at most 100 jobs and about 1 MiB a call. A score in `delayed` is
+--   priority those due first; at most 100 jobs and about 512 KiB a call. A score in `delayed` is
 --   priority * 1e13 + due ms. `due` in meta is a lower bound of the next due time.
 --   answers how many, and the next due time (nil: none; 0: more are due)
 -- needs: @lanes jobs delayed delayed_jobs meta, and lanes read before; checks its lanes itself
@@ -9,7 +9,7 @@ local function raise(now)
     local base, from, full, head = priority * 1e13, 0, false, nil
     repeat
       local some, due = redis.call('ZRANGEBYSCORE', delayed, base, base + 1e13 - 1, 'WITHSCORES',
-        'LIMIT', from, 16), {}
+        'LIMIT', from, 8), {}
       for k = 1, #some, 2 do
         if some[k + 1] - base > now then head = some[k + 1] - base; break end
         if #ids + #due < 100 then due[#due + 1] = some[k] end
@@ -19,8 +19,8 @@ local function raise(now)
         ids[#ids + 1] = due[k]; records[#ids] = found[k]
         bytes = bytes + #(found[k] or '')
       end
-      from, full = from + 16, #ids == 100 or bytes >= 1048576
-    until head or full or #some < 32
+      from, full = from + 8, #ids == 100 or bytes >= 524288
+    until head or full or #some < 16
     if full then next_due = 0; break end
     if head then next_due = math.min(next_due or head, head) end
   end

@@ -4,7 +4,7 @@
 --   ms the oldest waiting job has waited (-1: none), max, duration, concurrency, due, outbox
 -- from: any
 -- to: any
--- keys: @lanes delayed completed dead meta workers outbox
+-- keys: @lanes delayed completed dead meta beats outbox
 -- args: silent_ms
 -- replies: OK
 local time = redis.call('TIME')
@@ -24,9 +24,10 @@ for n = -1, 10 do
     end
   end
 end
-local alive, beats = 0, redis.call('HVALS', workers)
-for k = 1, #beats do
-  if tonumber(string.match(beats[k], '^%d+')) >= now - silent_ms then alive = alive + 1 end
+local alive, seen = 0, redis.call('HVALS', beats)
+for k = 1, #seen do
+  local at = tonumber(string.match(seen[k], '^%d+'))
+  if math.abs(now - at) <= silent_ms + 0 then alive = alive + 1 end
 end
 local due = 0
 for n = 0, 10 do due = due + redis.call('ZCOUNT', delayed, n * 1e13, n * 1e13 + now) end

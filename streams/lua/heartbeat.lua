@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- heartbeat: a worker says that it lives and what it runs.
+-- heartbeat: a worker says that it lives, how many jobs it can run and what it runs.
 -- from: any
 -- to: any
--- keys: workers
--- args: worker info
+-- keys: workers beats
+-- args: worker slots info
 -- replies: OK
 local time = redis.call('TIME')
-redis.call('HSET', workers, worker, time[1] * 1000 + math.floor(time[2] / 1000) .. ':' .. info)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HLEN', beats)
+redis.call('HSET', workers, worker, now .. ':' .. info)
+redis.call('HSET', beats, worker, now .. ':' .. slots)
 return {'OK'}

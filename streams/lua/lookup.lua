@@ -1,9 +1,9 @@
 #!lua flags=no-writes
--- lookup: everything about one job.
---   answers word, state, entry or due time, fields, progress, log, payload, result, attempts, memory, callbacks
+-- lookup: everything about one job but a payload or a result that was put aside: those can have 16 MiB.
+--   answers word, state, entry or due time, fields, progress, log, attempts, memory, callbacks
 -- from: any
 -- to: any
--- keys: @lanes jobs delayed delayed_jobs completed dead blobs run
+-- keys: @lanes jobs delayed delayed_jobs completed dead run
 -- args: id
 -- replies: OK MISSING
 local place = redis.call('HGET', jobs, id)
@@ -26,5 +26,4 @@ else
   end
 end
 local told = redis.call('HMGET', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
-local big = redis.call('HMGET', blobs, id .. ':d', id .. ':r')
-return {'OK', state, entry, fields, told[1], told[2], big[1], big[2], told[3], told[4], told[5]}
+return {'OK', state, entry, fields, told[1], told[2], told[3], told[4], told[5]}

@@ -1,13 +1,14 @@
 #!lua flags=no-writes
--- outcomes: many jobs at once. detail: `state`; `result` also shows the records of ended jobs and
---   results put aside; `data` the records of all and payloads put aside.
---   answers word, then per id {} (no such job), {state}, or {state, place, fields, put aside}
+-- outcomes: many jobs at once. detail: `state`; `result` also shows the records of ended jobs, `data`
+--   those of all.
+--   answers word, then per id {} (no such job), {state}, or {state, place, fields}: of fewer ids than
+--   were asked for when their records have more than 1 MiB
 -- from: any
 -- to: any
--- keys: @lanes jobs delayed delayed_jobs completed dead blobs
+-- keys: @lanes jobs delayed delayed_jobs completed dead
 -- args: detail list...
 -- replies: OK
-local reply, ids, reached = {'OK'}, {}, {}
+local reply, ids, reached, room = {'OK'}, {}, {}, 1048576
 for k = list, #ARGV do ids[#ids + 1] = ARGV[k] end
 if #ids == 0 then return reply end
 local function delivered(lane)
@@ -43,9 +44,10 @@ for k = 1, #ids do
     end
     if fields then
       row[2], row[3] = entry, fields
-      row[4] = redis.call('HGET', blobs, id .. (detail == 'data' and ':d' or ':r'))
+      for f = 1, #fields do room = room - #(fields[f] or '') end
     end
   end
   reply[#reply + 1] = row
+  if room <= 0 then break end
 end
 return reply

@@ -2,13 +2,14 @@
 -- why: what stands between a job and its start, at one instant.
 --   answers word, now, state, entry or due time, worker, header, {paused, max, duration,
 --   concurrency}, active, when the rate limit gives way (0: it does not hold), ahead (of a delayed job:
---   if it were due now), 1 if that is exact (else at least so many), workers' beats, times of recent
---   endings, starts in the window of the rate limit
+--   if it were due now), 1 if that is exact (else at least so many), live workers, their slots, times
+--   of recent endings, starts in the window of the rate limit
 -- from: any
 -- to: any
--- keys: @lanes jobs delayed delayed_jobs completed dead gone meta limit workers
--- args: id most
+-- keys: @lanes jobs delayed delayed_jobs completed dead gone meta limit beats
+-- args: id most silent_ms
 -- replies: OK MISSING
+-- uses: walk
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = redis.call('HGET', jobs, id)
@@ -41,6 +42,12 @@ for k = 1, #grants do
   elseif left < tonumber(facts[2]) then break
   else until_ms, left = ends, left - count end
 end
+local function length_of(key, from, to)
+  local count = 0
+  budget = 262144
+  for _ in walk('XRANGE', key, from, to, tonumber(most)) do count = count + 1 end
+  return count
+end
 local active, ahead, exact = 0, 0, 1
 for n = -1, 10 do
   local key = KEYS[n + 2]
@@ -50,22 +57,27 @@ for n = -1, 10 do
   active = active + pending
   if state == 'waiting' and n < lane or state == 'delayed' and n <= lane then ahead = ahead + length - pending
   elseif state == 'waiting' and n == lane then
-    local before = #redis.call('XRANGE', key, '(' .. last, '(' .. entry, 'COUNT', most)
-    local after = before == tonumber(most) and #redis.call('XRANGE', key, '(' .. entry, '+', 'COUNT', most)
+    local before = length_of(key, '(' .. last, '(' .. entry)
+    local after = cut and length_of(key, '(' .. entry, '+')
     if not after then ahead = ahead + before
-    elseif after < tonumber(most) then ahead = ahead + length - pending - 1 - after
+    elseif not cut then ahead = ahead + length - pending - 1 - after
     else ahead, exact = ahead + before, 0 end
   end
 end
 local times, finished = {}, '^' .. string.rep('[^:]*:', 10) .. '(%d+)'
 for _, stream in ipairs({completed, dead}) do
-  local page = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 30)
-  for k = 1, #page do
-    local text = page[k][2][4]
+  budget = 262144
+  for _, fields in walk('XREVRANGE', stream, '+', '-', 30) do
+    local text = fields[4]
     if string.match(text, '^%d+:%d+:%d+:(%d+)') ~= '0' then times[#times + 1] = string.match(text, finished) end
   end
 end
 local dropped = redis.call('ZRANGE', gone, -30, -1, 'WITHSCORES')
 for k = 2, #dropped, 2 do times[#times + 1] = dropped[k] end
+local alive, slots, seen = 0, 0, redis.call('HVALS', beats)
+for k = 1, #seen do
+  local at, some = string.match(seen[k], '^(%d+):(%d*)')
+  if math.abs(now - at) <= silent_ms + 0 then alive, slots = alive + 1, slots + (tonumber(some) or 0) end
+end
 return {'OK', now, state, entry, worker, header, {facts[1] or '', facts[2] or '', facts[3] or '',
-  facts[4] or ''}, active, until_ms, ahead, exact, redis.call('HGETALL', workers), times, used}
+  facts[4] or ''}, active, until_ms, ahead, exact, alive, slots, times, used}

@@ -48,7 +48,7 @@ CALLS = (
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
-    *("refuse", "renew", "sweep", "tick", "tick on", "causes", "causes none"),
+    *("refuse", "renew", "sweep", "tick", "tick on", "causes", "causes none", "outbox"),
     *(f"page {state}" for state in ("completed", "failed", "delayed", "waiting", "active")),
     *(
         f"{kind}{late}"

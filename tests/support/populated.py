@@ -173,7 +173,7 @@ async def commands(made: Populated) -> dict[str, Command]:
             once="",
         ),
         "counts": store.command("counts", silent_ms=10_000),
-        "heartbeat": store.command("heartbeat", worker="other", info=b"{}"),
+        "heartbeat": store.command("heartbeat", worker="other", slots=1, info=b"{}"),
         "leave": store.command("leave", worker="by-hand"),
         "leave idle": store.command("leave", worker="long-gone"),
         "lookup": store.command("lookup", id="run-plain"),
@@ -197,6 +197,7 @@ async def commands(made: Populated) -> dict[str, Command]:
         "tick": store.command("tick", ("c", 2, "w3", 1), keep_ms=60_000),
         "tick on": store.command("tick", ("f", 1, "w3", 1), keep_ms=60_000),
         "causes": store.command("causes", cursor="", take=3),
+        "outbox": store.command("outbox", begin="-", most=2),
         "causes none": store.command("causes", cursor="", take=0),
     }
     many = [*held, *(f"{place}-plain" for place in ("done", "dead", "wait")), "far", "nobody"]
@@ -233,7 +234,7 @@ async def commands(made: Populated) -> dict[str, Command]:
             "prioritize", id=name, priority=priority, who=WHO
         )
     for name in ("wait-plain", "wait-big", "back-1", "far", "run-plain", "done-plain"):
-        calls[f"why {name}"] = store.command("why", id=name, most=2)
+        calls[f"why {name}"] = store.command("why", id=name, most=2, silent_ms=10_000)
     for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "~cb:done", "run-plain"):
         calls[f"remove {name}"] = store.command("remove", id=name, who=WHO, once="")
     return calls

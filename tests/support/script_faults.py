@@ -37,7 +37,7 @@ return {TRACE, answer}
 """
 READS = {
     *("TIME", "XLEN", "XRANGE", "XREVRANGE", "XPENDING", "XINFO"),
-    *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS"),
+    *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS", "HSTRLEN"),
     *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
     *("GET", "GETBIT", "SCARD"),
 }
