@@ -76,7 +76,7 @@ async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
     """The outcome of a claim. Never raises, but for a cancellation nobody asked it for."""
     job = run.claim.job
     try:
-        if "B" in job.header.flags:
+        if "B" in job.header.flags or "S" in job.header.flags:
             job = await load(job)
         validate(job, processor)
         result = await _perform(run, job, processor)

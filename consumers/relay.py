@@ -4,6 +4,7 @@ Any number of relays may run: the callback's id is deterministic, so a second ad
 and only then is the entry forgotten.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,9 +16,10 @@ from schemas.job import JobOptions, KeepFor
 from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
 from streams.encode import batches
-from streams.errors import InvalidValue, NotDurable
+from streams.errors import InvalidValue, NotDurable, SealedError
 from streams.sanitize import clean_text, encode_value
 from streams.schedules import Schedules
+from streams.sealing import open_stored
 from streams.upkeep import Done, Owed, Upkeep
 
 WEBHOOKS = "webhooks"
@@ -47,7 +49,7 @@ def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
     # Only what is set takes part in the merge with the queue's defaults.
     traced = {"traceparent": owed.to["traceparent"]} if "traceparent" in owed.to else {}
     options = JobOptions.model_construct(remove_on_complete=KEPT, **traced)
-    return NewJob(event, data, options, id=job_id)
+    return NewJob(event, data, options, id=job_id, is_sealed=owed.is_sealed)
 
 
 def callback_payload(spec: QueueSpec, owed: Owed) -> dict[str, Any]:
@@ -89,16 +91,20 @@ class Relay:
         """Queue the callbacks of the oldest endings; answers how many. An ending is forgotten when
         its callback is as durable as a submission. Those whose replicas are slow stay for a later
         turn and hold up no others; one that cannot be turned into a callback becomes a dead letter
-        of the webhooks queue. Raises NotDurable, Unavailable."""
+        of the webhooks queue. A callback of a sealed job is sealed. Raises NotDurable, Unavailable,
+        and SealedError where a process with the key must do it."""
         owed, more = await self._from.owed(self._after)
         self._after = b""
         jobs, late = [], None
         for item in owed:
             try:
-                jobs.append(self._checked(item))
+                jobs.append(self._checked(self._opened(item)))
+            except SealedError:
+                raise  # a process with the key passes it on
             except Exception as error:  # noqa: BLE001 - of data alone: Redis is not asked
                 await self._refuse(item, error)
-        for batch in batches(self._to.spec, await self._schedules.fill(jobs)):
+        cipher = self._to.redis.cipher
+        for batch in batches(self._to.spec, await self._schedules.fill(jobs), cipher):
             try:
                 reply = await self._to.forward(batch.args)
             except NotDurable as error:
@@ -113,6 +119,14 @@ class Relay:
             queued = [(item, callback_id(self._spec.name, item)) for item in owed]
             await self._from.acknowledge(queued)
         return Done(len(owed), more)
+
+    def _opened(self, owed: Owed) -> Owed:
+        """The ending with its value opened. Raises SealedError, InvalidValue."""
+        if not owed.is_sealed or owed.event == "failed":
+            return owed
+        cipher = self._to.redis.cipher
+        value = open_stored(cipher, self._spec.name, owed.job_id, "result", owed.value)
+        return replace(owed, value=value)
 
     def _checked(self, owed: Owed) -> NewJob:
         """The callback job of an ending, after everything that `add` does with it but sending."""

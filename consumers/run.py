@@ -13,9 +13,10 @@ from consumers.hooks import minutes
 from consumers.metrics import WorkerMetrics
 from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
-from consumers.rotation import keks_at_boot
+from consumers.rotation import keks_at_boot, ring_for
 from consumers.settings import WorkerSettings
 from consumers.worker import Worker
+from credentials.payload_cipher import configured_cipher
 from streams import Redis, RedisSettings, connect, durability
 from streams.durability import Standing, insist
 from streams.errors import CredstreamError
@@ -42,6 +43,7 @@ async def run_workers(
         handle, standing = await stack.enter_async_context(reached(redis))
         keks = await keks_at_boot(handle) if standing else frozenset()
         resources = Resources(handle, settings.data_dir, settings.production, keks)
+        handle.cipher = configured_cipher(settings.data_dir, production=settings.production)
         workers, idle = await _open(settings, resources, stack)
         for worker in workers:
             if observe is not None:
@@ -127,6 +129,9 @@ async def _open(
 
 
 async def _state(processor: Processor, resources: Resources, stack: AsyncExitStack) -> object:
+    """What calls find as `context.state`. Raises KeyringError for a queue that must be sealed."""
+    if processor.spec.sealed == "always" and resources.redis.cipher is None:
+        ring_for(resources, "data")
     if processor.open is None:
         return None
     return await stack.enter_async_context(processor.open(resources))

@@ -16,6 +16,7 @@ from consumers.metrics import WorkerMetrics
 from consumers.run import reached, stops, told
 from consumers.settings import WorkerSettings
 from consumers.upkeep import keep_up
+from credentials.payload_cipher import configured_cipher
 from schemas.spec import QueueSpec, catalog
 from streams import Redis, RedisSettings
 from streams.errors import CredstreamError, LayoutTooNew
@@ -100,6 +101,7 @@ async def run_scheduler(
     Raises NotKept, and LayoutTooNew for a queue of a newer version."""
     stopping, _ = stops()
     async with reached(redis) as (handle, standing):
+        handle.cipher = configured_cipher(settings.data_dir, production=settings.production)
         scheduler = Scheduler(handle)
         metrics = WorkerMetrics(handle, role="scheduler", queues=lambda: scheduler.queues)
         metrics.standing = standing

@@ -206,7 +206,7 @@ class Worker:
     def _end(self, claim: Claim, outcome: Outcome) -> None:
         """Collect the ending of a job. Whatever its handler did, it does not stay active."""
         try:
-            self._settler.add(ending(claim, outcome))
+            self._settler.add(self.claims.seal(ending(claim, outcome)))
         except Exception:
             logger.exception("[%s] job %s cannot be settled", self.spec.name, claim.job.id)
             self._settler.add(last_resort(claim))

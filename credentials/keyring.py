@@ -19,6 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap,
+    aes_key_wrap,
+)
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
@@ -172,8 +177,22 @@ class Keyring:
             header, opened.plaintext or b"", self._keks[self.active], algorithms=_ALGORITHMS
         )
 
+    def wrap(self, key: bytes) -> bytes:
+        """A data key under the active KEK (AES Key Wrap, RFC 3394)."""
+        return aes_key_wrap(self._keks[self.active].raw_value, key)
+
+    def unwrap(self, kek_id: str, wrapped: bytes) -> bytes:
+        """A data key from under the KEK of this name. Raises SealError `kek_unknown`, ValueError
+        for bytes that are none."""
+        try:
+            return aes_key_unwrap(self._find(kek_id).raw_value, wrapped)
+        except InvalidUnwrap:
+            raise ValueError("not a wrapped key") from None
+
     def _kek_for(self, recipient: Any) -> OctKey:
-        kek_id = recipient.headers().get("kid")
+        return self._find(recipient.headers().get("kid"))
+
+    def _find(self, kek_id: object) -> OctKey:
         kek = self._keks.get(kek_id) if isinstance(kek_id, str) else None
         if kek is None:
             raise SealError(

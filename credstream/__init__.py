@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from consumers import Reject, RetryLater, Worker
     from credstream.client import Client
+    from credstream.connecting import connect
     from credstream.names import QueueName
     from credstream.queues import queue_manager
     from schemas.job import Backoff, JobOptions, JobPriority, State
     from schemas.spec import Limiter, QueueSpec, Retention
-    from streams import Job, NewJob, Queue, connect
+    from streams import Job, NewJob, Queue
 
 __version__ = "0.1.0"
 
@@ -52,11 +53,12 @@ __all__ = [
 _HOMES = {
     "consumers": ("Reject", "RetryLater", "Worker"),
     "credstream.client": ("Client",),
+    "credstream.connecting": ("connect",),
     "credstream.names": ("QueueName",),
     "credstream.queues": ("queue_manager",),
     "schemas.job": ("Backoff", "JobOptions", "JobPriority", "State"),
     "schemas.spec": ("Limiter", "QueueSpec", "Retention"),
-    "streams": ("Job", "NewJob", "Queue", "connect"),
+    "streams": ("Job", "NewJob", "Queue"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

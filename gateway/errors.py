@@ -197,6 +197,7 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "Too few copies",
             "Too few replicas have this yet. Send it again with the same Idempotency-Key.",
         ),
+        engine.SealingUnavailable: Kind(503, "sealing_unavailable", "Jobs cannot be sealed"),
         engine.Unavailable: Kind(
             503,
             "storage_unavailable",

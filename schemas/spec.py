@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -65,6 +65,9 @@ class QueueSpec:
     """A job whose workers died this often is a poison job and goes to the dead letters."""
     max_starts: int = 100
     """Bound on RetryLater: starts of one job that were not charged as attempts."""
+    sealed: Literal["never", "available", "always"] = "never"
+    """Whether payloads and results are sealed in Redis: never; where the process has a ring of
+    key-encryption keys for data; always, and refused where it has none."""
     events: Callable[[Mapping[str, Any]], CallbackEvents] | None = None
     """Payload -> event names of its callbacks; None: `<queue>.completed` / `<queue>.failed`."""
     scheduled: bool = False

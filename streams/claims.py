@@ -22,6 +22,7 @@ from streams.job import Job
 from streams.link import Link
 from streams.notes import Notes
 from streams.scripts import SCRIPTS, Argument, Command
+from streams.sealing import FLAG, open_stored, seal_result
 from streams.store import Store, exceptions
 
 __all__ = ["BLOCK_MS", "Claim", "Claimed", "Claims", "Ending", "Renewed", "place", "waited_ms"]
@@ -81,12 +82,22 @@ class Claims(Notes):
         await self.redis.command("CLIENT", "UNBLOCK", link.client_id, key=self._key)
 
     async def payload(self, job: Job) -> Job:
-        """The job with its payload, if that had been put aside."""
-        if "B" not in job.header.flags:
-            return job
-        field = f"{job.id}:d"
-        data = await self.redis.command("HGET", self.store.keys["blobs"], field, key=self._key)
-        return job.with_data(data) if data is not None else job
+        """The job with its payload, if that had been put aside or is sealed. Raises SealedError."""
+        if "B" in job.header.flags:
+            field = f"{job.id}:d"
+            data = await self.redis.command("HGET", self.store.keys["blobs"], field, key=self._key)
+            job = job.with_data(data) if data is not None else job
+        if FLAG in job.header.flags:
+            cipher = self.redis.cipher
+            job = job.with_value(open_stored(cipher, job.queue, job.id, "data", job.data))
+        return job
+
+    def seal(self, ending: Ending) -> Ending:
+        """The ending with its result sealed, if its job is. Raises SealingUnavailable."""
+        job = ending.claim.job
+        if ending.kind == "complete" and FLAG in job.header.flags:
+            ending.result = seal_result(self.redis.cipher, job.queue, job.id, ending.result)
+        return ending
 
     def settle(self, endings: Sequence[Ending]) -> list[tuple[Command, list[Ending]]]:
         """The calls that carry these endings out, each with the endings it covers."""

@@ -26,6 +26,7 @@ from streams.errors import CredstreamError, Full, Refused, Unavailable
 from streams.link import Connect, Link, Lost
 from streams.replication import ReplicaWaiter
 from streams.scripts import BY_SHA, Command
+from streams.sealing import Cipher
 from streams.settings import RedisSettings, address
 from streams.slots import Slots
 from streams.tally import Tally
@@ -55,6 +56,8 @@ class Redis:
         self.opened: set[str] = set()
         """Queues whose layout this process has checked."""
         self.tally = Tally()
+        self.cipher: Cipher | None = None
+        """What seals and opens jobs of sealed queues in this process."""
         self._links: dict[str, Link] = {}
         self._extra: list[Link] = []
         self._waiters: dict[str, ReplicaWaiter] = {}

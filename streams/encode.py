@@ -12,6 +12,7 @@ from streams.errors import TooBig
 from streams.job import NewJob, new_ids
 from streams.options import Resolved, resolve
 from streams.scripts import Argument
+from streams.sealing import FLAG, Cipher, is_to_be_sealed, seal_data
 
 INLINE_BYTES = 32 * 1024
 """Payloads and results above this are put aside in `blobs`."""
@@ -113,17 +114,24 @@ def verify(spec: QueueSpec, jobs: Iterable[NewJob]) -> Iterator[None]:
         yield
 
 
-def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
-    """The jobs cut into calls. Raises TooBig, ValidationError for a callback URL that is none, or
-    TypeError for data that is not JSON."""
+def batches(
+    spec: QueueSpec, jobs: Sequence[NewJob], cipher: Cipher | None = None
+) -> Iterator[Batch]:
+    """The jobs cut into calls, sealed where the queue is. Raises TooBig, ValidationError for a
+    callback URL that is none, TypeError for data that is not JSON, or SealingUnavailable."""
     fresh = new_ids(len(jobs))
+    is_sealed = is_to_be_sealed(spec, cipher)
     batch = Batch()
     for job, fresh_id in zip(jobs, fresh, strict=True):
         options, data = job.options, job.data if job.data is not None else {}
         resolved = resolve(_shared(options), spec.defaults)
         payload = _payload(data)
+        job_id = job.id or (options.job_id if options is not None else None) or fresh_id
         url = _callback_url(job, data)
         flags, parts = resolved.flags, tuple[bytes, ...]()
+        if (is_sealed or job.is_sealed) and cipher is not None:
+            flags += FLAG
+            payload = seal_data(cipher, spec.name, job_id, payload, tenant_of(data))
         if url is not None:
             flags += "C"
             parts = (_callback(spec, url, data, options.traceparent if options else None),)
@@ -135,7 +143,6 @@ def batches(spec: QueueSpec, jobs: Sequence[NewJob]) -> Iterator[Batch]:
         if not batch.fits(len(body) + sum(map(len, parts))):
             yield batch
             batch = Batch()
-        job_id = job.id or (options.job_id if options is not None else None) or fresh_id
         batch.put(job_id, resolved, flags, (body, *parts))
     if batch.ids:
         yield batch

@@ -3,7 +3,9 @@
 CredstreamError
 ├── Unavailable          Redis cannot be reached, is loading, failing over or read-only: try again
 │   ├── Full             Redis is out of memory: submissions are refused until there is room
-│   └── NotDurable       stored, but not on as many replicas as the durability level asks for
+│   ├── NotDurable       stored, but not on as many replicas as the durability level asks for
+│   ├── SealingUnavailable  the queue seals its jobs, and this process has no key
+│   └── SealedError      what is stored is sealed and cannot be opened here
 ├── NotFound             no such job
 ├── WrongState           the job is not where the verb needs it (carries `.state`)
 ├── Looping              the job has failed too often to be run again without being forced
@@ -37,6 +39,14 @@ class Full(Unavailable):
 class NotDurable(Unavailable):
     """The primary has it, too few replicas do. The call may be repeated and adds nothing twice
     when its jobs have ids or an idempotency key."""
+
+
+class SealingUnavailable(Unavailable):
+    """The queue seals what is stored, and this process has no key for it: nothing was stored."""
+
+
+class SealedError(Unavailable):
+    """A payload or result is sealed under a key that this process has not got."""
 
 
 class NotFound(CredstreamError):

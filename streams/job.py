@@ -24,6 +24,8 @@ class NewJob:
     options: JobOptions | None = None
     id: str = ""
     """The id in Redis (`schemas.identity`); empty: `options.job_id`, else a fresh one."""
+    is_sealed: bool = False
+    """Seal it whatever its queue says: it has parts of a sealed job."""
 
 
 class Added(NamedTuple):
@@ -113,7 +115,11 @@ class Job:
 
     def with_data(self, data: bytes) -> "Job":
         """The same job with the payload that had been put aside (claim check)."""
-        document = self.document | {"data": orjson.loads(data)}
+        return self.with_value(orjson.loads(data))
+
+    def with_value(self, data: Any) -> "Job":
+        """The same job with this payload, decoded."""
+        document = self.document | {"data": data}
         job = Job(self.queue, self.id, self.header, self._body, self.claimed_ms)
         job._document = document
         return job

@@ -92,7 +92,7 @@ class Looking:
         extra = {"progress": progress, "payload": payload, "result": result}
         if state == b"active":
             extra |= await self._running()
-        return job_view(self.name, State(state.decode()), where, flat, extra)
+        return job_view(self.name, State(state.decode()), where, flat, extra, self.redis.cipher)
 
     async def glance(self, job_id: str) -> tuple[State, Glance] | None:
         """One job, as lists and searches see it; None when there is none."""
@@ -100,7 +100,7 @@ class Looking:
         if reply is None:
             return None
         state = State(reply[1].decode())
-        return state, glance(state, reply[2], reply[3], reply[-2])
+        return state, glance(self.name, state, reply[2], reply[3], reply[-2], self.redis.cipher)
 
     async def _whole(self, job_id: str) -> list[Any] | None:
         """What `lookup` answers, then payload and result if they are stored apart."""
@@ -179,7 +179,7 @@ class Looking:
         extra = await self._running() if state is State.ACTIVE and rows else {}
         payloads = await self._payloads(rows)
         return [
-            job_view(self.name, state, row[0], row[1], extra | big)
+            job_view(self.name, state, row[0], row[1], extra | big, self.redis.cipher)
             for row, big in zip(rows, payloads, strict=True)
         ]
 
@@ -192,7 +192,8 @@ class Looking:
         for (where, flat, *_), name in zip(rows, names, strict=True):
             payload = payloads.get(name) if name else None
             size = sum(map(len, flat)) + len(payload or b"")
-            glances.append((glance(state, where, flat, payload), size))
+            one = glance(self.name, state, where, flat, payload, self.redis.cipher)
+            glances.append((one, size))
         return glances
 
     async def _payloads(self, rows: Sequence[Any]) -> list[dict[str, Any]]:

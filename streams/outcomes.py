@@ -29,7 +29,7 @@ async def endings(store: Store, ids: Sequence[str]) -> list[JobView | State | No
     A payload that was put aside is not read: `data` is None then."""
     rows = await _ask(store, "result", ids)
     blobs = await _blobs(store, rows, result_name)
-    return [_ending(store.keys.tag, row, big) for row, big in zip(rows, blobs, strict=True)]
+    return [_ending(store, row, big) for row, big in zip(rows, blobs, strict=True)]
 
 
 async def owners(store: Store, ids: Sequence[str]) -> list[str | None]:
@@ -64,13 +64,14 @@ async def _blobs(
     return [None if name is None else found[name] for name in names]
 
 
-def _ending(queue: str, row: list[Any], result: bytes | None) -> JobView | State | None:
+def _ending(store: Store, row: list[Any], result: bytes | None) -> JobView | State | None:
     if not row:
         return None
     state = State(row[0].decode())
     if len(row) == 1:
         return state
-    return job_view(queue, state, row[1], row[2], {"result": result})
+    extra = {"result": result}
+    return job_view(store.keys.tag, state, row[1], row[2], extra, store.redis.cipher)
 
 
 def _owner(row: list[Any], payload: bytes | None) -> str | None:

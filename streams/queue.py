@@ -107,9 +107,9 @@ class Queue(Looking, Operations):
         if self._schedules is not None:
             jobs = await self._schedules.fill(jobs)
         if len(jobs) <= CALL_JOBS:
-            return list(batches(self.spec, jobs))
+            return list(batches(self.spec, jobs, self.redis.cipher))
         await _pausing(verify(self.spec, jobs))
-        return batches(self.spec, jobs)
+        return batches(self.spec, jobs, self.redis.cipher)
 
     async def _send(self, batch: Batch) -> list[Added]:
         return self._added(batch, await self.store.add(batch.args))

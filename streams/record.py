@@ -24,7 +24,7 @@ class Header(NamedTuple):
     """How often the job has ended; numbers its callbacks."""
     flags: str
     """C callback; B, R payload, result in blobs; E expires; D, F not kept when completed, failed;
-    K, L kept without limit; A<ms>, X<ms> kept for an age of its own."""
+    K, L kept without limit; S data and result sealed; A<ms>, X<ms> kept for an age of its own."""
     expires: str
     """By when it must have started; empty without such a time, and once it has started."""
     origin: str

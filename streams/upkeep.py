@@ -13,6 +13,7 @@ from streams.keys import UPKEEP
 from streams.record import Header
 from streams.sanitize import clean_text
 from streams.scripts import Argument
+from streams.sealing import FLAG
 from streams.store import Store
 
 MOVES_A_CALL = 250
@@ -41,6 +42,8 @@ class Owed:
     value: Any
     fault: str = ""
     """Why the entry cannot be read; then it has neither a destination nor a value."""
+    is_sealed: bool = False
+    """Whether the job is, and with it the value of its completion."""
 
 
 class Upkeep:
@@ -170,8 +173,9 @@ def _parse(entry: bytes, job_id: str, record: Mapping[bytes, bytes]) -> Owed:
         owed = orjson.loads(record[b"o"])
         if not isinstance(owed["to"], dict) or not isinstance(owed["event"], str):
             raise TypeError("to must be an object and event a text")
-        added = Header.parse(record[b"h"]).added
-        return Owed(entry, job_id, added, owed["ending"], owed["to"], owed["event"], owed["value"])
+        header = Header.parse(record[b"h"])
+        about = (entry, job_id, header.added, owed["ending"], owed["to"], owed["event"])
+        return Owed(*about, owed["value"], is_sealed=FLAG in header.flags)
     header = Header.parse(record[b"h"])
     error = orjson.loads(record[b"x"])[-1]
     to = orjson.loads(record[b"c"])

@@ -8,6 +8,7 @@ import orjson
 from schemas.job import AttemptError, JobView, State
 from streams.options import opts_of
 from streams.record import Header, fields
+from streams.sealing import FLAG, Cipher, show_stored
 
 
 def started_on(worker: str, job_id: str, beats: Mapping[str, bytes]) -> int | None:
@@ -20,7 +21,12 @@ def started_on(worker: str, job_id: str, beats: Mapping[str, bytes]) -> int | No
 
 
 def job_view(
-    queue: str, state: State, where: bytes, flat: list[bytes], extra: Mapping[str, Any]
+    queue: str,
+    state: State,
+    where: bytes,
+    flat: list[bytes],
+    extra: Mapping[str, Any],
+    cipher: Cipher | None = None,
 ) -> JobView:
     """A job's view. `where` is its stream entry or, delayed, its due time. `extra` may hold
     progress, payload, result (bytes of JSON) and beats, now_ms for active jobs."""
@@ -39,12 +45,17 @@ def job_view(
     elif history and processed_on is None:
         processed_on = history[-1].get("started")
     payload, result = extra.get("payload"), extra.get("result")
+    data = orjson.loads(payload) if payload else body["data"]
+    returned = orjson.loads(result) if result else body.get("returnvalue")
+    if FLAG in header.flags:
+        data = show_stored(cipher, queue, job_id, "data", data)
+        returned = show_stored(cipher, queue, job_id, "result", returned)
     return JobView.model_construct(
         id=job_id,
         name=body["name"],
         queue=queue,
         state=state,
-        data=orjson.loads(payload) if payload else body["data"],
+        data=data,
         opts=opts_of(body) | {"priority": header.priority},
         progress=orjson.loads(extra["progress"]) if extra.get("progress") else None,
         attempts_made=header.made,
@@ -54,7 +65,7 @@ def job_view(
         processed_on=processed_on,
         finished_on=int(header.finished) if header.finished else None,
         delay_until=int(float(where)) if state is State.DELAYED else None,
-        returnvalue=orjson.loads(result) if result else body.get("returnvalue"),
+        returnvalue=returned,
         failed_reason=errors[-1].message if errors and state is State.FAILED else None,
         errors=errors,
     )
@@ -76,16 +87,27 @@ class Glance(NamedTuple):
     """Its last failed attempt."""
 
 
-def glance(state: State, where: bytes, flat: list[bytes], payload: bytes | None) -> Glance:
+def glance(
+    queue: str,
+    state: State,
+    where: bytes,
+    flat: list[bytes],
+    payload: bytes | None,
+    cipher: Cipher | None = None,
+) -> Glance:
     """A glance at a record; `where` as for `job_view`, `payload` if it was put aside."""
     record = fields(flat)
     header = Header.parse(record[b"h"])
     body = orjson.loads(record[b"b"])
     history = orjson.loads(record[b"x"]) if b"x" in record else []
+    job_id = record[b"j"].decode()
+    data = orjson.loads(payload) if payload else body["data"]
+    if FLAG in header.flags:
+        data = show_stored(cipher, queue, job_id, "data", data)
     return Glance(
-        id=record[b"j"].decode(),
+        id=job_id,
         name=body["name"],
-        data=orjson.loads(payload) if payload else body["data"],
+        data=data,
         attempts_made=header.made,
         timestamp=int(header.added),
         finished_on=int(header.finished) if header.finished else None,

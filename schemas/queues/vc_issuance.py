@@ -250,4 +250,5 @@ SPEC = QueueSpec(
     description="Issue Verifiable Credentials as signed JWTs",
     events=events,
     callback_members=("credentialId", "vcJwt", "issuedAt"),
+    sealed="available",
 )

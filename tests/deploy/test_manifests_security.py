@@ -121,6 +121,8 @@ def test_the_keys_and_redis_password_lie_apart_and_only_where_they_are_needed(ov
     issuers = {"worker-vc-issuance", "worker-did-operations", "worker-status-lists"}
     assert with_ring("CREDSTREAM_KEKS_FILE") == issuers
     assert with_ring("CREDSTREAM_WEBHOOK_KEKS_FILE") == {"gateway", "worker-webhooks"}
+    sealing = {"gateway", "scheduler", "worker-vc-issuance", "worker-webhooks"}
+    assert with_ring("CREDSTREAM_DATA_KEKS_FILE") == sealing
 
 
 @in_production
