@@ -7,6 +7,7 @@ from gateway import (
     audit,
     authentication,
     batches,
+    body,
     bulk,
     credentials,
     dashboard,
@@ -87,6 +88,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[DIRECTORY] = Directory(redis)
     app[LIFE] = Life()
+    body.install(app)
     durable.install(app)
     metrics.install(app, TABLE)
     idempotency.install(app)

@@ -25,7 +25,7 @@ from gateway.principal import (
     Scope,
     Standing,
 )
-from gateway.routes import Route
+from gateway.routes import ROUTE, Route
 from gateway.security import address_of, check_host, check_query, check_site, without_keys
 from gateway.sessions import signed_in
 from gateway.throttle import charge, quota_headers
@@ -64,6 +64,7 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
             route = routes.get((method, resource.canonical))
             if route is None:
                 route = Route(method, "", handler, Scope.ADMIN, platform_only=True)
+            request[ROUTE] = route
         presented = _presented(request)
         is_open = route is not None and route.needs is not Scope.PUBLIC and await gate.is_open()
         if gate.is_local:

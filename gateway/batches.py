@@ -39,7 +39,6 @@ from streams.outcomes import endings, states
 from streams.store import Store
 
 RESULTS_SPAN_MAX = 100
-FAULTS_MAX = 1_000
 KEEP_S = 24 * 3600
 """How long the results of a batch can be read at least."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -147,7 +146,7 @@ def _jobs_of(queue: str, body: Any, most: int) -> tuple[list[dict[str, Any]], fa
             return [*map(_anonymous, body["jobs"], range(count))], ("jobs",)
         batch = BatchOfTokens.model_validate(body)
     except ValidationError as error:
-        found = faults.of_model(error, body)[:FAULTS_MAX]
+        found = faults.of_model(error, body)
         raise InvalidJob("Nothing was queued; `errors` says what does not fit.", found) from None
     common = batch.model_dump(by_alias=True, exclude_none=True, exclude={"vc_jwts", "batch_id"})
     return [{"data": {"vcJwt": token, **common}} for token in batch.vc_jwts], ("vcJwts",)
@@ -259,6 +258,7 @@ ROUTES = (
         submit,
         Scope.SUBMIT,
         body=BatchOfJobs | BatchOfTokens,
+        body_bytes=None,
         answer=BatchReceipt,
         statuses=(202, 200),
         headers=(TRACEPARENT,),

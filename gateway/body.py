@@ -1,16 +1,8 @@
-"""Request bodies: bounded in size and time, and JSON of which nothing can get lost.
-
-Python's JSON readers quietly drop what JSON allows and a store cannot keep: the first of two
-equal members, digits of an integer beyond 64 bits. A submission that means something else than
-its sender wrote is worse than a refused one, so such documents are refused (RFC 8259 section 4
-and 6 leave both open; RFC 7493 forbids them).
-"""
+"""Request bodies: bounded in size, time and content by the route they are sent to."""
 
 import asyncio
-import json
 from typing import Any, Final, TypeVar
 
-import orjson
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
@@ -18,24 +10,19 @@ from gateway import faults
 from gateway.errors import (
     BodyTooBig,
     EncodedBody,
-    Fault,
     InvalidRequest,
-    MalformedBody,
     NotJson,
     SlowBody,
 )
 from gateway.keys import SETTINGS
+from gateway.routes import ROUTE, Route
+from gateway.strict_json import BULK, DOCUMENT, SMALL, Bounds, DocumentReader
 
-DEPTH_MAX = 64
-CONTAINERS_MAX = 50_000
-"""Objects and arrays in a document. A megabyte can hold half a million empty ones, with which
-Python is busy for a second, thread or not."""
-INLINE_BYTES = 64 * 1024
-"""A longer body is parsed in a thread: a megabyte of brackets takes half a second."""
-INT_MIN, INT_MAX = -(2**63), 2**64 - 1
-_INT_DIGITS_MAX = 20
+SMALL_BODY_S = 10.0
+"""A small body must have arrived by then."""
 BODY = web.RequestKey("body", bytes)
 """The bytes of a body that has been read."""
+READER = web.AppKey("document_reader", DocumentReader)
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -45,6 +32,11 @@ class Empty:
 
 EMPTY: Final = Empty()
 """What `read_json` answers for a request without a body."""
+
+
+def install(app: web.Application) -> None:
+    """Give `app` the reader of its documents."""
+    app[READER] = DocumentReader()
 
 
 def refuse_encoding(request: web.Request) -> None:
@@ -64,9 +56,14 @@ async def read_json(request: web.Request, *, bulk: bool = False) -> Any:
     if request.content_type != "application/json":
         raise NotJson("Send the body with Content-Type: application/json.")
     body = await read_body(request, bulk=bulk)
-    if len(body) > INLINE_BYTES:
-        return await asyncio.to_thread(parse, body)
-    return parse(body) if body else EMPTY
+    if not body:
+        return EMPTY
+    return await request.app[READER].read(body, _bounds(request, body, bulk=bulk))
+
+
+async def read_line(request: web.Request, line: bytes) -> Any:
+    """The document in one line of a body of lines. Raises MalformedBody."""
+    return await request.app[READER].read(line)
 
 
 async def read_body(request: web.Request, *, bulk: bool = False) -> bytes:
@@ -75,10 +72,13 @@ async def read_body(request: web.Request, *, bulk: bool = False) -> bytes:
     if kept is not None:
         _check_length(request, kept, len(kept), bulk=bulk)
         return kept
+    _check_length(request, b"", request.content_length or 0, bulk=True)
     if request.content.is_eof():  # a short body is there already: there is no time to measure
         request[BODY] = body = await _collect(request, bulk)
         return body
     timeout_s = request.app[SETTINGS].body_timeout_s
+    if _small_bytes(request) is not None:
+        timeout_s = min(timeout_s, SMALL_BODY_S)
     try:
         async with asyncio.timeout(timeout_s):
             request[BODY] = body = await _collect(request, bulk)
@@ -96,9 +96,8 @@ async def read_model(request: web.Request, model: type[Model]) -> Model:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise InvalidRequest(
-            "Nothing was done; `errors` says what does not fit.", faults.of_model(error, body)
-        ) from None
+        words = "Nothing was done; `errors` says what does not fit."
+        raise InvalidRequest(words, faults.of_model(error, body)) from None
 
 
 async def _collect(request: web.Request, bulk: bool) -> bytes:
@@ -113,71 +112,29 @@ async def _collect(request: web.Request, bulk: bool) -> bytes:
 def _check_length(
     request: web.Request, body: bytes | bytearray, length: int, *, bulk: bool
 ) -> None:
-    """An array may be longer than other documents."""
+    """An array of jobs may be longer than other documents."""
     settings = request.app[SETTINGS]
-    is_array = bulk or body[:64].lstrip().startswith(b"[")
-    limit = settings.bulk_limit_bytes if is_array else settings.body_limit_bytes
+    limit = _small_bytes(request)
+    if limit is None:
+        is_bulk = bulk or _is_array(body)
+        limit = settings.bulk_limit_bytes if is_bulk else settings.body_limit_bytes
     if length > limit:
         raise BodyTooBig(f"The body may be {limit} bytes long.")
 
 
-def parse(body: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN, depth <= 64, no duplicate members, 64-bit integers, at most
-    50,000 objects and arrays."""
-    if _opened(body) > CONTAINERS_MAX and _opened(_outside_strings(body)) > CONTAINERS_MAX:
-        words = f"The body holds more than {CONTAINERS_MAX} objects and arrays."
-        raise MalformedBody(
-            words, [Fault("", "send less at a time, or what is many as one string")]
-        )
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"The body is not JSON: {error}.") from None
-    if _opened(body) > DEPTH_MAX and _is_deeper(value, DEPTH_MAX):
-        raise MalformedBody(f"The body is nested deeper than {DEPTH_MAX} levels.")
-    # If it comes out again byte for byte, nothing got lost, and the careful reader, several times
-    # slower, is not needed. Most clients write compact JSON, or as Python does, with spaces.
-    if orjson.dumps(value) != body and _spaced(value, body) != body:
-        json.loads(body, object_pairs_hook=_refuse_duplicates, parse_int=_refuse_long)
-    return value
+def _bounds(request: web.Request, body: bytes, *, bulk: bool) -> Bounds:
+    if _small_bytes(request) is not None:
+        return SMALL
+    return BULK if bulk or _is_array(body) else DOCUMENT
 
 
-def _spaced(value: Any, body: bytes) -> bytes:
-    return json.dumps(value, ensure_ascii=body.isascii()).encode()
+def _small_bytes(request: web.Request) -> int | None:
+    """The limit of the route itself; None: its bodies are jobs, for which the settings say it."""
+    route: Route | None = request.get(ROUTE)
+    if route is None or route.body_bytes is None:
+        return None
+    return min(route.body_bytes, request.app[SETTINGS].body_limit_bytes)
 
 
-def _outside_strings(body: bytes) -> bytes:
-    """Every second piece between quotes, once no quote is escaped any more."""
-    return b"".join(body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
-
-
-def _opened(text: bytes) -> int:
-    return text.count(b"[") + text.count(b"{")
-
-
-def _is_deeper(value: Any, depth: int) -> bool:
-    """Level by level, because recursion is what a depth bomb aims at."""
-    level = [value]
-    for _ in range(depth):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise MalformedBody(f"The member {json.dumps(name[:64])} occurs twice in one object.")
-        seen.add(name)
-
-
-def _refuse_long(digits: str) -> None:
-    if len(digits) > _INT_DIGITS_MAX or not INT_MIN <= int(digits) <= INT_MAX:
-        raise MalformedBody("An integer is beyond 64 bits; send it as a string.")
+def _is_array(body: bytes | bytearray) -> bool:
+    return body[:64].lstrip().startswith(b"[")

@@ -15,7 +15,7 @@ from gateway.body import read_model
 from gateway.directory import Listed
 from gateway.principal import Scope, principal_of
 from gateway.remembered import mark_of
-from gateway.routes import Route
+from gateway.routes import IDS_BODY_BYTES, Route
 from gateway.selection import SAMPLE, BulkOutcome, Chosen, Selection, chosen_by
 from gateway.shapes import envelope
 from gateway.tenancy import deed
@@ -95,6 +95,7 @@ ROUTES = tuple(
         handler,
         Scope.OPERATE,
         body=Selection,
+        body_bytes=IDS_BODY_BYTES,
         answer=BulkOutcome,
     )
     for verb, handler in (

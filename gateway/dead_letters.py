@@ -19,7 +19,7 @@ from gateway.listing import BEFORE, bad, cursor_in, packed
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
 from gateway.remembered import mark_of
-from gateway.routes import Parameter, Route
+from gateway.routes import IDS_BODY_BYTES, Parameter, Route
 from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, chosen_by
 from gateway.shapes import envelope
 from schemas.job import Flag, Integer, JobView, Number, State
@@ -147,6 +147,7 @@ ROUTES = (
         redrive,
         Scope.OPERATE,
         body=Redrive,
+        body_bytes=IDS_BODY_BYTES,
         answer=BulkOutcome,
     ),
 )

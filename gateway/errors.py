@@ -7,8 +7,8 @@ Redis said is logged, never sent: only exceptions whose words are written for cl
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -19,114 +19,64 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.headers import CURRENT, request_id_of, stamp
 from gateway.keys import LIFE, REQUEST_ID
+from gateway.refusals import (
+    BadQuery,
+    BodyTooBig,
+    CrossSite,
+    DestinationNotFound,
+    EncodedBody,
+    Fault,
+    ForeignHost,
+    InvalidJob,
+    InvalidRequest,
+    JobNotFound,
+    KeysUnavailable,
+    Kind,
+    MalformedBody,
+    NotHttp,
+    NotJson,
+    NotReady,
+    OtherOrganization,
+    QueueNotFound,
+    Refusal,
+    SlowBody,
+)
 from streams import errors as engine
+
+__all__ = [
+    "KINDS",
+    "TYPE_PREFIX",
+    "UNEXPECTED",
+    "BadQuery",
+    "BodyTooBig",
+    "CrossSite",
+    "DestinationNotFound",
+    "EncodedBody",
+    "Fault",
+    "ForeignHost",
+    "InvalidJob",
+    "InvalidRequest",
+    "JobNotFound",
+    "KeysUnavailable",
+    "Kind",
+    "MalformedBody",
+    "NotHttp",
+    "NotJson",
+    "NotReady",
+    "OtherOrganization",
+    "QueueNotFound",
+    "Refusal",
+    "SlowBody",
+    "bare",
+    "kind_of",
+    "problem",
+    "problems",
+    "tell",
+]
 
 logger = logging.getLogger(__name__)
 
 TYPE_PREFIX = "urn:credstream:problem:"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong at one place of the submitted document."""
-
-    pointer: str
-    """RFC 6901 pointer into the body; for query parameters `/<name>`."""
-    detail: str
-
-
-class Refusal(Exception):
-    """A request the gateway itself turns down; its text is for the client."""
-
-    kind: "Kind | None" = None
-    """How it is told. None: as KINDS says."""
-    headers: Mapping[str, str] = MappingProxyType({})
-    """What the answer says beside the problem, such as Retry-After."""
-
-    def __init__(self, detail: str, faults: Sequence[Fault] = ()) -> None:
-        super().__init__(detail)
-        self.faults = faults
-
-
-class NotHttp(Refusal):
-    """Bytes that are no HTTP request."""
-
-
-class MalformedBody(Refusal):
-    """Not the JSON we accept (bounded, no duplicate members, numbers that can be kept)."""
-
-
-class BadQuery(Refusal):
-    """A query parameter that is unknown or out of range."""
-
-
-class ForeignHost(Refusal):
-    """A Host that does not name this machine: DNS rebinding looks like this."""
-
-
-class CrossSite(Refusal):
-    """A browser acting for another site."""
-
-
-class QueueNotFound(Refusal):
-    """No product queue and no registered custom queue has this name."""
-
-
-class JobNotFound(Refusal):
-    """No such job in this queue."""
-
-
-class OtherOrganization(Refusal):
-    """A tenant that names another one."""
-
-
-class DestinationNotFound(Refusal):
-    """No such destination of webhooks, or another tenant's."""
-
-
-class KeysUnavailable(Refusal):
-    """Signing keys of webhooks cannot be opened here."""
-
-
-class SlowBody(Refusal):
-    """The body did not arrive in time."""
-
-
-class BodyTooBig(Refusal):
-    """The body is above the limit."""
-
-
-class NotJson(Refusal):
-    """A body with another media type."""
-
-
-class EncodedBody(Refusal):
-    """A compressed body."""
-
-
-class InvalidJob(Refusal):
-    """The document is JSON, but not a job (or jobs) this queue takes."""
-
-
-class InvalidRequest(Refusal):
-    """The document is JSON, but not what this endpoint takes."""
-
-
-class NotReady(Refusal):
-    """This gateway should get no traffic now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How one class of exceptions is told to clients."""
-
-    status: int
-    code: str
-    title: str
-    detail: str | None = None
-    """Fixed words; None lets the exception speak, which must then be written for clients."""
-    type: str | None = None
-    """A type that somebody else has defined; None: our own, by the code."""
 
 
 KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
@@ -170,6 +120,12 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "The job is too large",
             "The data of a job is above the limit.",
         ),
+        engine.InvalidValue: Kind(
+            422,
+            "invalid_value",
+            "A value cannot be stored",
+            "A value is no JSON, or is nested too deeply to be stored.",
+        ),
         NotJson: Kind(415, "unsupported_media_type", "The body must be JSON"),
         EncodedBody: Kind(415, "unsupported_encoding", "Encoded bodies are not accepted"),
         web.HTTPExpectationFailed: Kind(
@@ -184,6 +140,12 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "internal_error",
             "Something went wrong here",
             "The data store refused an operation; the operator's log says which.",
+        ),
+        engine.EncodingError: Kind(
+            500,
+            "internal_error",
+            "Something went wrong here",
+            "A value could not be sent to the data store; the operator's log says which.",
         ),
         engine.Full: Kind(
             503,

@@ -10,6 +10,11 @@ from pydantic import ValidationError
 from gateway.errors import Fault
 
 DETAIL_MAX_CHARS = 300
+POINTER_MAX_CHARS = 256
+FAULTS_MAX = 20
+"""What one answer lists: nobody mends more at a time."""
+FORMATTED_MAX = 1_000
+"""Of more than that none is put into words: this takes longer than finding them."""
 PLAIN_WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a known member",
@@ -26,7 +31,10 @@ Path = Sequence[str | int]
 
 
 def of_model(error: ValidationError, document: Any, prefix: Path = ()) -> list[Fault]:
-    """The faults pydantic found in `document`, which lies at `prefix` in the body."""
+    """The first faults pydantic found in `document`, which lies at `prefix` in the body."""
+    if error.error_count() > FORMATTED_MAX:
+        words = f"{error.error_count()} members or elements of it do not fit, too many to be listed"
+        return [Fault(pointer(prefix), words)]
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return _distinct(
         Fault(
@@ -46,8 +54,9 @@ def of_schema(errors: Iterable[SchemaMismatch], prefix: Path = ()) -> list[Fault
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """`["data", "a/b", 0]` -> `/data/a~1b/0`."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    """`["data", "a/b", 0]` -> `/data/a~1b/0`; the beginning of one that is very long."""
+    text = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return text if len(text) <= POINTER_MAX_CHARS else text[: POINTER_MAX_CHARS - 3] + "..."
 
 
 def _place(loc: Path, document: Any, missing: bool) -> list[str | int]:
@@ -77,4 +86,9 @@ def _words(kind: str, message: str) -> str:
 
 
 def _distinct(faults: Iterable[Fault]) -> list[Fault]:
-    return list(dict.fromkeys(faults))
+    found: dict[Fault, None] = {}
+    for fault in faults:
+        found[fault] = None
+        if len(found) == FAULTS_MAX:
+            break
+    return list(found)

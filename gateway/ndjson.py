@@ -12,7 +12,7 @@ from functools import partial
 import orjson
 from aiohttp import web
 
-from gateway.body import parse, refuse_encoding
+from gateway.body import read_line, refuse_encoding
 from gateway.directory import Listed
 from gateway.errors import BodyTooBig, Refusal, SlowBody, tell
 from gateway.headers import stamp
@@ -82,7 +82,7 @@ def _of_line(way: Way, number: int, line: bytes) -> Way:
 async def _queue(request: web.Request, listed: Listed, line: bytes, way: Way) -> tuple[bytes, bool]:
     """What became of a line, and whether that is repeated."""
     try:
-        receipt, replayed = await submit_one(listed, parse(line), way)
+        receipt, replayed = await submit_one(listed, await read_line(request, line), way)
     except (Refusal, CredstreamError) as error:
         return _told(request, error), False
     return orjson.dumps({"success": True, "data": receipt}), replayed

@@ -10,8 +10,8 @@ from typing import Final, get_origin
 
 from aiohttp import web
 
-from gateway.body import INLINE_BYTES
 from gateway.routes import Handler, Route
+from gateway.strict_json import INLINE_BYTES
 
 PACKED_FROM_BYTES: Final = 1_024
 """Shorter answers fit into a packet or two as they are."""

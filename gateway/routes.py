@@ -6,11 +6,15 @@ of permissions and the API description are made from this table and nothing else
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.principal import Scope
+
+SMALL_BODY_BYTES: Final = 16 * 1024
+IDS_BODY_BYTES: Final = 256 * 1024
+"""Of a body that names up to 1000 jobs."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,6 +63,9 @@ class Route:
     """Only a principal of no organization may call it: it concerns every tenant."""
     body: Any = None
     """What the request's JSON must be, as a type pydantic understands; None: no body."""
+    body_bytes: int | None = SMALL_BODY_BYTES
+    """The limit of a body; None: it holds jobs, for which BODY_LIMIT_BYTES and BULK_LIMIT_BYTES
+    are."""
     answer: Any = None
     """What the answer's JSON is, inside the envelope; None: any."""
     statuses: tuple[int, ...] = (200,)
@@ -84,3 +91,7 @@ class Route:
         if self.method == "GET":
             return web.get(self.path, self.handler)
         return web.route(self.method, self.path, self.handler)
+
+
+ROUTE = web.RequestKey("route", Route)
+"""The row that a request is answered by."""

@@ -100,6 +100,7 @@ ROUTES = (
         add,
         Scope.SUBMIT,
         body=Submission | list[Submission],
+        body_bytes=None,
         answer=Receipt | list[Receipt] | JobView,
         statuses=(202, 200),
         lines=True,

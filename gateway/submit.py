@@ -4,11 +4,12 @@ The engine checks payloads of the product's queues as it adds them, so the usual
 once. Only when something does not fit is everything looked at again, to name every fault.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway import faults
 from gateway.directory import Listed
@@ -26,7 +27,8 @@ from streams.once import OnceKey
 
 FAULTS_PER_JOB_MAX = 10
 NOTHING_QUEUED = "Nothing was queued; `errors` says what does not fit."
-_SUBMISSIONS = TypeAdapter(list[Submission])
+JOBS_PER_TURN = 20
+"""So many jobs are validated before others are served."""
 
 
 class JobTooBig(Refusal):
@@ -70,7 +72,8 @@ async def submit_one(
         if added.deduplicated:
             await refuse_taken(listed, way.organization_id, [added.id])
     except (ValidationError, InvalidJob) as error:
-        raise _refused(error, _all_faults(listed, [((), value)]) or _told(error)) from None
+        found = await _all_faults(listed, [((), value)])
+        raise _refused(error, found or _told(error)) from None
     return receipt(listed.name, new.name, added), replayed
 
 
@@ -82,7 +85,7 @@ async def submit_many(
 
     Raises as `submit_one`."""
     try:
-        jobs = _SUBMISSIONS.validate_python(values)
+        jobs = await _validated(values)
         await _check(listed, jobs, way, place)
         await refuse_taken(listed, way.organization_id, _named_ids(jobs))
         with submitting(way.trace, listed.name, [_trace_named(job) for job in jobs]) as told:
@@ -98,7 +101,7 @@ async def submit_many(
         known = [one.id for one in added if one.deduplicated]
         await refuse_taken(listed, way.organization_id, known)
     except (ValidationError, InvalidJob) as error:
-        found = _all_faults(listed, _placed(values, place))
+        found = await _all_faults(listed, _placed(values, place))
         raise _refused(error, found or _told(error)) from None
     receipts = [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
     return receipts, replayed
@@ -118,7 +121,7 @@ async def _once(listed: Listed, jobs: list[NewJob], key: OnceKey) -> tuple[list[
 
 async def check_many(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
     """Raises what `submit_many` would raise because of the jobs themselves."""
-    found = _all_faults(listed, _placed(values, place))
+    found = await _all_faults(listed, _placed(values, place))
     if not found and listed.checker is not None:
         found = await _mismatches(listed.checker, [value["data"] for value in values], place)
     if found:
@@ -142,12 +145,24 @@ def _traced(options: JobOptions | None, trace: str | None) -> JobOptions | None:
     return options.model_copy(update={"traceparent": options.traceparent or trace})
 
 
-def _all_faults(listed: Listed, placed: list[tuple[faults.Path, Any]]) -> list[Fault]:
-    """What is wrong with submitted jobs (each with its place in the body), at most ten of each;
-    of what a registered schema says, as much as can be said in a moment."""
+async def _validated(values: list[Any]) -> list[Submission]:
+    """Raises ValidationError at the first that does not fit."""
+    jobs: list[Submission] = []
+    for value in values:
+        jobs.append(Submission.model_validate(value))
+        if len(jobs) % JOBS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return jobs
+
+
+async def _all_faults(listed: Listed, placed: list[tuple[faults.Path, Any]]) -> list[Fault]:
+    """The first things that are wrong with submitted jobs (each with its place in the body), at
+    most ten of each; of what a registered schema says, as much as can be said in a moment."""
     found: list[Fault] = []
     fitting: list[tuple[faults.Path, dict[str, Any]]] = []
-    for place, value in placed:
+    for number, (place, value) in enumerate(placed, start=1):
+        if number % JOBS_PER_TURN == 0:
+            await asyncio.sleep(0)
         wrong = _faults_of_model(Submission, value, place)
         data = value.get("data") if isinstance(value, dict) else None
         if isinstance(data, dict):
@@ -157,10 +172,12 @@ def _all_faults(listed: Listed, placed: list[tuple[faults.Path, Any]]) -> list[F
                 fitting.append(((*place, "data"), data))
             wrong += unfit
         found += wrong[:FAULTS_PER_JOB_MAX]
+        if len(found) >= faults.FAULTS_MAX:
+            return found[: faults.FAULTS_MAX]
     if listed.checker is not None:
         for index, mismatch in listed.checker.at_once([data for _, data in fitting]):
             found += faults.of_schema([mismatch], fitting[index][0])
-    return found
+    return found[: faults.FAULTS_MAX]
 
 
 def _faults_of_model(model: type[BaseModel], value: Any, place: faults.Path) -> list[Fault]:
@@ -192,7 +209,7 @@ async def _mismatches(
     for index, mismatch in await schema.mismatches(payloads):
         where = ("data",) if place is None else (*place, index, "data")
         found += faults.of_schema([mismatch], where)
-    return found
+    return found[: faults.FAULTS_MAX]
 
 
 def _told(error: ValidationError | InvalidJob) -> list[Fault]:
@@ -203,6 +220,13 @@ def _refused(error: ValidationError | InvalidJob, found: list[Fault]) -> Refusal
     # The engine may refuse more than the models say; then its own words have to do.
     if isinstance(error, ValidationError):
         found = found or faults.of_model(error, None)
-        if {one["type"] for one in error.errors(include_input=False)} == {PAYLOAD_TOO_LARGE}:
+        if _is_too_large(error):
             return JobTooBig("Nothing was queued; `errors` says what is too large.", found)
     return InvalidJob(NOTHING_QUEUED, found)
+
+
+def _is_too_large(error: ValidationError) -> bool:
+    """Whether size is all that is wrong."""
+    if error.error_count() > faults.FAULTS_MAX:
+        return False
+    return {one["type"] for one in error.errors(include_input=False)} == {PAYLOAD_TOO_LARGE}

@@ -36,11 +36,10 @@ CREDENTIALS_MAX = 20
 """In a presentation that is not secured itself; each is a job."""
 CHECKS: Final = ("proof", "validity", "credentialStatus", "credentialSchema")
 _DATA_MODEL_ERRORS = {
-    *("PARSING_ERROR", "CRYPTOGRAPHIC_SECURITY_ERROR", "MALFORMED_VALUE_ERROR", "RANGE_ERROR"),
+    *("PARSING_ERROR", "CRYPTOGRAPHIC_SECURITY_ERROR", "MALFORMED_VALUE_ERROR", "RANGE_ERROR")
 }
-_STATUS_LIST_ERRORS = {
-    *("STATUS_RETRIEVAL_ERROR", "STATUS_VERIFICATION_ERROR", "STATUS_LIST_LENGTH_ERROR"),
-}
+_STATUS_ERRORS = ("RETRIEVAL", "VERIFICATION", "LIST_LENGTH")
+_STATUS_LIST_ERRORS = {f"STATUS_{name}_ERROR" for name in _STATUS_ERRORS}
 Json = dict[str, Any]
 
 
@@ -292,7 +291,8 @@ def _bad(place: str, detail: str) -> BadRequest:
     return BadRequest(f"{place} {detail}.", [Fault(f"/{place}", detail)])
 
 
-_post = partial(Route, "POST", needs=Scope.SUBMIT, body=dict, headers=(TRACEPARENT,))
+_KEPT: Any = {"body": dict, "body_bytes": None, "headers": (TRACEPARENT,)}
+_post: Any = partial(Route, "POST", needs=Scope.SUBMIT, **_KEPT)
 ROUTES = (
     _post("/credentials/issue", handler=issue, answer=Issued, statuses=(201,), secret=True),
     _post("/credentials/verify", handler=verify_credential, answer=Verification),

@@ -172,5 +172,5 @@ _ONE = HERE + "/{name}"
 ROUTES = (
     Route("GET", HERE, choose, Scope.SUBMIT),
     Route("GET", _ONE, form, Scope.SUBMIT),
-    Route("POST", _ONE, add, Scope.SUBMIT, body=Sent),
+    Route("POST", _ONE, add, Scope.SUBMIT, body=Sent, body_bytes=None),
 )

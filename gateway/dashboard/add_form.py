@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from gateway import faults
-from gateway.body import parse
 from gateway.errors import Fault, MalformedBody
+from gateway.strict_json import parse
 
 LONG_CHARS = 4_096
 """A text that may be longer gets a text area."""

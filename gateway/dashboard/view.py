@@ -13,15 +13,13 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway import faults
-from gateway.body import EMPTY, read_json
+from gateway.body import read_model
 from gateway.dashboard import words
 from gateway.dashboard.assets import FOLDER, address_of
 from gateway.dashboard.navigation import navigation, role_of
-from gateway.errors import InvalidRequest
 from gateway.principal import Scope, principal_of
 from gateway.sessions import SESSION_ID
 from gateway.shapes import envelope
@@ -108,14 +106,8 @@ def page(
 
 
 async def wanted(request: web.Request, model: type[Model]) -> Model:
-    """What an action asks for. Raises InvalidRequest, and what `read_json` raises."""
-    body = await read_json(request)
-    document = {} if body is EMPTY else body
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        found = faults.of_model(error, document)
-        raise InvalidRequest("Nothing was done; what does not fit:", found) from None
+    """What an action asks for. Raises as `read_model`."""
+    return await read_model(request, model)
 
 
 def done(message: str, location: str = ".", **more: Any) -> web.Response:

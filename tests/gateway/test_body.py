@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.body import CONTAINERS_MAX, INT_MAX, INT_MIN, parse
 from gateway.errors import MalformedBody
+from gateway.strict_json import BULK, DOCUMENT, INT_MAX, INT_MIN, NAME_CHARS_MAX, SMALL, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 LEAVES = (
@@ -90,11 +90,47 @@ def test_many_brackets_are_not_a_deep_document() -> None:
 
 
 def test_a_document_of_more_containers_than_there_is_time_for_is_refused() -> None:
-    brackets = [[]] * (CONTAINERS_MAX - 1)
+    brackets = [[[]] * 9_999] * 4 + [[[]] * 9_997]
     assert parse(orjson.dumps(brackets)) == brackets
-    for text in (orjson.dumps([*brackets, {}]), b"[" * CONTAINERS_MAX + b'"]\\\\"['):
+    for text in (orjson.dumps([*brackets, {}, {}]), b"[" * DOCUMENT.containers + b'"]\\\\"['):
         with pytest.raises(MalformedBody, match="50000 objects and arrays") as refused:
             parse(text)
         assert refused.value.faults[0].pointer == ""
-    words = ['[[{ \\" [{' * CONTAINERS_MAX, "\\", "[", {}]
+    words = ['[[{ \\" [{' * DOCUMENT.containers, "\\", "[", {}]
     assert parse(orjson.dumps(words)) == words, "brackets in strings are text"
+
+
+def test_values_are_counted_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    loads = orjson.loads
+    monkeypatch.setattr(orjson, "loads", lambda body: (parsed.append(len(body)), loads(body))[1])
+    part = [0] * 10_000
+    for bounds in (DOCUMENT, BULK):
+        many = [part] * (bounds.values // len(part))
+        assert parse(orjson.dumps(many), bounds) == many
+        parsed.clear()
+        with pytest.raises(MalformedBody, match=f"{bounds.values} members and elements"):
+            parse(orjson.dumps([*many, part]), bounds)
+        assert parsed == []
+    commas = {"csv": '1,"2",' * DOCUMENT.values}
+    assert parse(orjson.dumps(commas)) == commas, "commas in strings are text"
+
+
+def test_one_object_or_array_holds_a_bounded_number() -> None:
+    for many in ([0] * DOCUMENT.entries, {str(n): 0 for n in range(DOCUMENT.entries)}):
+        assert parse(orjson.dumps({"data": many})) == {"data": many}
+    for few_more in ([0] * (DOCUMENT.entries + 1), {str(n): 0 for n in range(20_001)}):
+        with pytest.raises(MalformedBody, match="20000 members or elements in one"):
+            parse(orjson.dumps({"data": few_more}))
+    with pytest.raises(MalformedBody, match="2000 members and elements"):
+        parse(orjson.dumps([0] * (SMALL.entries + 2)), SMALL)
+
+
+@pytest.mark.parametrize("letter", ["n", '"', "\\", "\u00fc", "\n", "\U0001f600"])
+def test_names_of_members_are_short_and_texts_may_be_long(letter: str) -> None:
+    name = letter * NAME_CHARS_MAX
+    for fits in ({name: 1}, {"a": [{name: {name: letter}}]}, [letter * 5_000, ": " * 5_000]):
+        assert parse(orjson.dumps(fits)) == fits
+    for place in ({name + "x": 1}, {"a": [{name: {name + "x": letter}}]}):
+        with pytest.raises(MalformedBody, match="longer than 1024 characters"):
+            parse(orjson.dumps(place))

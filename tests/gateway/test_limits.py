@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import orjson
 import pytest
 from aiohttp import ClientSession
 
-from gateway import body
+from gateway import strict_json
 from gateway.settings import GatewaySettings
 from streams import Queue, Redis
 from tests.gateway.samples import ISSUANCE, Serve
@@ -77,10 +78,14 @@ async def test_a_long_body_is_parsed_beside_the_event_loop(
     http: ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long time for many brackets, in which nobody else would get an answer."""
-    threads, plain = [], body.parse
-    monkeypatch.setattr(
-        body, "parse", lambda raw: threads.append(threading.get_ident()) or plain(raw)
-    )
+    threads: list[int] = []
+    plain = strict_json.parse
+
+    def parse(raw: bytes, bounds: strict_json.Bounds) -> Any:
+        threads.append(threading.get_ident())
+        return plain(raw, bounds)
+
+    monkeypatch.setattr(strict_json, "parse", parse)
     long = {"data": ISSUANCE | {"claims": {"a": [["x" * 20]] * 4_000}}}
     for data, status in ((orjson.dumps(long), 202), (b"[" * 70_000, 400)):
         headers = {"Content-Type": "application/json"}
