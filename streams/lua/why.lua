@@ -37,7 +37,7 @@ local until_ms, left, used = 0, tonumber(facts[5] or 0), tonumber(facts[5] or 0)
 local grants = facts[2] and redis.call('LRANGE', limit, 0, 999) or {}
 for k = 1, #grants do
   local at, count = string.match(grants[k], '^(%d+):(%d+)$')
-  local ends = at + facts[3]
+  local ends = math.min(at, now) + facts[3]
   if ends <= now then left, used = left - count, used - count
   elseif left < tonumber(facts[2]) then break
   else until_ms, left = ends, left - count end

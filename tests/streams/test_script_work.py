@@ -153,6 +153,9 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
         case "prune":
             yield from (_pruned(OLD * 9, ""), _pruned(1, 1), _pruned(1, 1))
         case "reclaim":
+            raw.hset(KEYS["meta"], "retime", "-1 -")
+            yield call(name, lease_ms=0, max_stalls=3, interval_ms=0, most=250)
+            raw.hdel(KEYS["meta"], "retime")
             for stalls in (3, 1):
                 yield call(name, lease_ms=0, max_stalls=stalls, interval_ms=0, most=250)
         case "refuse":

@@ -13,7 +13,7 @@ local found = redis.call('HMGET', answer, 'digest', 'nonce', 'said', 'until', 'p
 if found[1] and found[1] ~= digest then return {'DIFFERS'} end
 if found[3] then return {'ANSWERED', found[3]} end
 local ends = tonumber(found[4] or now + 1)
-if found[2] and found[2] ~= nonce and ends > now then return {'RUNNING'} end
+if found[2] and found[2] ~= nonce and ends > now and ends <= now + lease_ms then return {'RUNNING'} end
 redis.call('HSET', answer, 'digest', digest, 'nonce', nonce, 'until', string.format('%.0f', now + lease_ms))
 if not found[5] then redis.call('PEXPIRE', answer, lease_ms) end
 return {'OK', found[5] or ''}
