@@ -10,6 +10,7 @@ import orjson
 
 from consumers.processor import positional
 from streams import Job
+from streams.claims import Ending
 
 logger = logging.getLogger("credstream")
 
@@ -76,7 +77,16 @@ class Trouble:
     error: Exception
 
 
-Event = Taken | Started | JobCompleted | JobRetried | JobFailed | JobReleased | JobLost | Trouble
+@dataclass(frozen=True, slots=True)
+class LoopBlocked:
+    """A handler kept the event loop from turning for `blocked_s` seconds, and does so still."""
+
+    job: Job
+    blocked_s: float
+
+
+JobEvent = Started | JobCompleted | JobRetried | JobFailed | JobReleased | JobLost
+Event = Taken | JobEvent | Trouble | LoopBlocked
 Hook = Callable[[Event], None]
 
 NAMES: dict[str, type[Any]] = {
@@ -134,3 +144,20 @@ class Hooks:
                 hook(event)
             except Exception:
                 logger.exception("a hook for %s failed", type(event).__name__)
+
+
+def event_of(done: Ending, word: str, duration_ms: int, hooks: Hooks) -> Event | None:
+    """The event of a settled ending; None when nobody listens to it."""
+    job = done.claim.job
+    if word == "LOST":
+        return JobLost(job)
+    match done.kind:
+        case "complete" if hooks.wanted(JobCompleted):
+            return JobCompleted(job, done.result, duration_ms)
+        case "retry" if hooks.wanted(JobRetried):
+            return JobRetried(job, orjson.loads(done.history)[-1], done.delay_ms, duration_ms)
+        case "fail" if hooks.wanted(JobFailed):
+            return JobFailed(job, orjson.loads(done.history)[-1], duration_ms)
+        case "release" if hooks.wanted(JobReleased):
+            return JobReleased(job)
+    return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.job import MAX_DELAY_MS
-from schemas.spec import QueueSpec
+from schemas.spec import QueueSpec, catalog
 from streams import Redis
 from streams.claims import Claim, Claims
 
@@ -100,6 +100,16 @@ class Processor:
             p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def processor_of(queue: str | Processor | QueueSpec, handler: Handler | None) -> Processor:
+    """The processor that a worker is made with. TypeError without a handler."""
+    if isinstance(queue, Processor):
+        return queue
+    if handler is None:
+        raise TypeError("Worker needs a handler: Worker('custom-queue', handler)")
+    spec = queue if isinstance(queue, QueueSpec) else catalog().get(queue) or QueueSpec(queue)
+    return Processor(spec, handler)
 
 
 def positional(function: Callable[..., Any]) -> int:

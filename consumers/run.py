@@ -123,6 +123,7 @@ async def _open(
             drain_timeout_s=settings.drain_timeout_s,
         )
         worker.state = state
+        worker.lease.exits = True
         job_log.attach(worker)
         workers.append(worker)
     return workers, idle

@@ -9,25 +9,22 @@ import socket
 from collections.abc import Callable
 from typing import Any, Self
 
-import orjson
-
 from consumers.events import (
-    Event,
     Hooks,
-    JobCompleted,
-    JobFailed,
     JobLost,
     JobReleased,
-    JobRetried,
+    LoopBlocked,
     Started,
     Taken,
     Trouble,
+    event_of,
 )
 from consumers.execute import Run, execute, failure, stop_error
 from consumers.fetch import Fetcher
-from consumers.lease import Lease
+from consumers.lease import Lease, LeaseCallbacks, Runs
+from consumers.lease_thread import kept_alive
 from consumers.outcome import Outcome, ending, last_resort
-from consumers.processor import Context, Handler, Processor
+from consumers.processor import Context, Handler, Processor, processor_of
 from consumers.settle import Settler
 from consumers.upkeep import keep_up, make_known
 from schemas.spec import QueueSpec, catalog
@@ -67,7 +64,7 @@ class Worker:
         redis: Redis | str | None = None,
         drain_timeout_s: float = 25.0,
     ) -> None:
-        self.processor = _processor(queue, handler)
+        self.processor = processor_of(queue, handler)
         self.spec = self.processor.spec
         self.concurrency = concurrency
         self.drain_timeout_s = drain_timeout_s
@@ -78,8 +75,8 @@ class Worker:
         self._owns_redis = not isinstance(redis, Redis)
         self.redis = redis if isinstance(redis, Redis) else connect(redis)
         self.claims = Claims(self.spec, self.redis, self.name)
-        self._held: dict[bytes, Run] = {}
-        """Every claim that is not settled yet, by place: what renew must name."""
+        self._runs = Runs()
+        self._held, self._unstarted = self._runs.held, self._runs.unstarted
         self._given_up: set[asyncio.Task[None]] = set()
         """Tasks of handlers that ignore their cancellation."""
         self._running = 0
@@ -88,7 +85,8 @@ class Worker:
         self._wants_context = self.processor.wants_context
         self._settler = Settler(self.claims, self._settled, self._trouble)
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
-        self._lease = Lease(self.claims, self._held, concurrency, self._abandon, self._trouble)
+        callbacks = LeaseCallbacks(self._stop_run, self._abandon, self._blocked, self._trouble)
+        self.lease = Lease(self.spec, self.name, self._runs, concurrency, callbacks)
         self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:
@@ -100,15 +98,17 @@ class Worker:
         """Work until `stop`, then drain: running jobs finish within the drain timeout, the rest
         is released for other workers."""
         background = [
-            asyncio.create_task(self._lease.keep()),
             asyncio.create_task(keep_up(self.spec, self.redis, self._trouble)),
             asyncio.create_task(make_known(self.spec, self.redis, self._trouble)),
             asyncio.create_task(self._stay_listed()),
         ]
         try:
-            await self._introduce()
-            await self._fetcher.run()
-            await self._drain()
+            async with kept_alive(self.lease, self.redis):
+                await self._introduce()
+                await self._fetcher.run()
+                await self._drain()
+            with contextlib.suppress(CredstreamError):
+                await self.claims.leave()
         finally:
             for task in background:
                 task.cancel()
@@ -178,6 +178,9 @@ class Worker:
         if claims and self.hooks.wanted(Taken):
             self.hooks.emit(Taken(waited_ms(claims)))
         for claim in claims:
+            if self._runs.returned and claim.place in self._runs.returned:
+                self._runs.returned.discard(claim.place)
+                continue
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context, self.spec.timeout_ms)
             self._held[claim.place] = run
@@ -185,9 +188,16 @@ class Worker:
                 self._settler.add(Ending(claim, "release", started=False))
             else:
                 self._running += 1
+                self._unstarted[claim.place] = run
                 run.task = asyncio.create_task(self._work(run))
 
     async def _work(self, run: Run) -> None:
+        if self._unstarted.pop(run.claim.place, None) is None:
+            # The loop was blocked for so long that the lease thread has given the job back.
+            self._running -= 1
+            self.hooks.emit(JobReleased(run.claim.job))
+            self._fetcher.nudge()
+            return
         if self.hooks.wanted(Started):
             self.hooks.emit(Started(run.claim.job, *waited_ms([run.claim])))
         outcome = await execute(run, self.processor, self.claims.payload)
@@ -211,10 +221,17 @@ class Worker:
             logger.exception("[%s] job %s cannot be settled", self.spec.name, claim.job.id)
             self._settler.add(last_resort(claim))
 
+    def _stop_run(self, run: Run, reason: str) -> None:
+        if run.task is not None and not run.task.done():
+            run.stop(reason)
+
+    def _blocked(self, run: Run, blocked_s: float) -> None:
+        self.hooks.emit(LoopBlocked(run.claim.job, blocked_s))
+
     def _abandon(self, run: Run) -> None:
         """End the job of a handler that goes on although it was told to stop. Its slot stays
         occupied until it returns; what it returns is dropped."""
-        if run.stop_reason not in ("cancelled", "timeout"):
+        if run.stop_reason not in ("cancelled", "timeout") or run.task is None or run.task.done():
             return
         job = run.claim.job
         logger.error("[%s] the handler of job %s ignores its cancellation", job.queue, job.id)
@@ -240,7 +257,7 @@ class Worker:
 
     def _settled(self, done: Ending, word: str) -> None:
         run = self._held.pop(done.claim.place, None)
-        event = _event(done, word, run.elapsed_ms if run else 0, self.hooks)
+        event = event_of(done, word, run.elapsed_ms if run else 0, self.hooks)
         if event is not None:
             self.hooks.emit(event)
 
@@ -268,31 +285,3 @@ class Worker:
                 self._settler.add(Ending(run.claim, "release"))
                 self._give_up(run)
         await self._settler.finish(LAST_SETTLE_S)
-        with contextlib.suppress(CredstreamError):
-            await self.claims.leave()
-
-
-def _processor(queue: str | Processor | QueueSpec, handler: Handler | None) -> Processor:
-    if isinstance(queue, Processor):
-        return queue
-    if handler is None:
-        raise TypeError("Worker needs a handler: Worker('custom-queue', handler)")
-    spec = queue if isinstance(queue, QueueSpec) else catalog().get(queue) or QueueSpec(queue)
-    return Processor(spec, handler)
-
-
-def _event(done: Ending, word: str, duration_ms: int, hooks: Hooks) -> Event | None:
-    """What a settled ending is to observers; None when none of them listens."""
-    job = done.claim.job
-    if word == "LOST":
-        return JobLost(job)
-    match done.kind:
-        case "complete" if hooks.wanted(JobCompleted):
-            return JobCompleted(job, done.result, duration_ms)
-        case "retry" if hooks.wanted(JobRetried):
-            return JobRetried(job, orjson.loads(done.history)[-1], done.delay_ms, duration_ms)
-        case "fail" if hooks.wanted(JobFailed):
-            return JobFailed(job, orjson.loads(done.history)[-1], duration_ms)
-        case "release" if hooks.wanted(JobReleased):
-            return JobReleased(job)
-    return None

@@ -124,6 +124,13 @@ METRICS: tuple[Metric, ...] = (
         "Runs that went wrong by the code of their error; beyond 40 codes a queue: `other`.",
     ),
     Metric(
+        "credstream_event_loop_blocked_total",
+        "counter",
+        _QUEUE,
+        _WORKER,
+        "Times that a handler kept the event loop from turning for a second; the log names it.",
+    ),
+    Metric(
         "credstream_jobs_stalled_total",
         "counter",
         _QUEUE,

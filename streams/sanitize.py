@@ -53,10 +53,12 @@ def encode_value(value: Any, limit_bytes: int) -> bytes:
     except Exception as error:  # noqa: BLE001 - properties of foreign objects may raise anything
         reason = clean_text(error.__cause__ or error, 200)
         raise InvalidValue(_TOO_DEEP if "ecursion" in reason else reason) from None
-    if len(encoded) > limit_bytes:
-        raise InvalidValue(f"it has {len(encoded)} bytes as JSON; at most {limit_bytes} are stored")
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _is_too_deep(encoded):
-        raise InvalidValue(_TOO_DEEP)
+    size = len(encoded)
+    if size > limit_bytes:
+        raise InvalidValue(f"it has {size} bytes as JSON; at most {limit_bytes} are stored")
+    # A level takes two bytes at least: most values are too short to be too deep.
+    if size > 2 * MAX_DEPTH and encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH:
+        _refuse_depth(encoded)
     if b"null" in encoded and value is not None:
         _refuse_nan(value)
     return encoded
@@ -71,16 +73,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
 
 
-def _is_too_deep(encoded: bytes) -> bool:
-    """Whether valid JSON is nested deeper than MAX_DEPTH; left to orjson, which counts in C."""
+def _refuse_depth(encoded: bytes) -> None:
+    """Raise InvalidValue if valid JSON is nested deeper than MAX_DEPTH; orjson counts in C."""
     try:
         value = orjson.loads(encoded)
         for _ in range(ORJSON_DEPTH - MAX_DEPTH):
             value = [value]
         orjson.dumps(value)
     except (TypeError, ValueError):
-        return True
-    return False
+        raise InvalidValue(_TOO_DEEP) from None
 
 
 def _refuse_nan(value: Any) -> None:

@@ -11,6 +11,7 @@ from consumers.events import (
     JobLost,
     JobReleased,
     JobRetried,
+    LoopBlocked,
     Taken,
 )
 from consumers.worker import Worker
@@ -93,6 +94,7 @@ class JobNumbers:
         self.reasons: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         """Of jobs whose last run was here."""
         self.codes: Counter[str] = Counter()
+        self.blocked = 0
         self.duration = Spread(DURATION_BUCKETS_S)
         self.wait = Spread(WAIT_BUCKETS_S)
         self.deliveries = _deliveries(self.queue)
@@ -129,6 +131,9 @@ class JobNumbers:
     def lost(self, _: JobLost) -> None:
         self.attempts["lost"] += 1
 
+    def loop_blocked(self, _: LoopBlocked) -> None:
+        self.blocked += 1
+
     def _went_wrong(self, error: dict[str, Any]) -> None:
         code = code_of(error)
         self.codes[code if code in self.codes or len(self.codes) < CODES else OTHER] += 1
@@ -160,6 +165,7 @@ class JobNumbers:
             yield Row("credstream_attempt_errors_total", (self.queue, code), count)
         yield Row("credstream_job_duration_seconds", queue, self.duration)
         yield Row("credstream_job_wait_seconds", queue, self.wait)
+        yield Row("credstream_event_loop_blocked_total", queue, self.blocked)
         slots, running = self.worker.concurrency, self.worker.running
         yield Row("credstream_worker_slots", queue, slots)
         yield Row("credstream_worker_running", queue, running)
@@ -179,6 +185,7 @@ def attach(worker: Worker) -> JobNumbers:
         (JobFailed, numbers.failed),
         (JobReleased, numbers.released),
         (JobLost, numbers.lost),
+        (LoopBlocked, numbers.loop_blocked),
     ):
         worker.hooks.listen(kind, hook)
     return numbers

@@ -18,6 +18,21 @@ from schemas.spec import Limiter, QueueSpec, catalog
 from streams import Job, Queue, Redis, queue_names
 from streams.keys import CATALOGUE, QueueKeys
 
+
+class SameLoop:
+    """A watch that calls back at once."""
+
+    redis: Any = None
+    blocked_s = 0.0
+
+    def tell(self, callback: Any, *args: Any) -> bool:
+        callback(*args)
+        return True
+
+    def give_up(self, _: Any) -> None:
+        raise AssertionError("the loop is not blocked")
+
+
 AT_ONCE = Backoff(type="fixed", delay=0)
 
 
@@ -80,7 +95,7 @@ async def test_a_job_has_the_time_that_it_or_its_queue_says(
     async with Worker(spec, gate, redis=redis) as worker:
         await gate.holds(1)
         await asyncio.sleep(0.002)
-        await worker._lease.renew()
+        await worker.lease.renew(worker.claims, SameLoop())
         gate.open.set()
         assert (await ended(redis, job_id)).state is State.COMPLETED
 
@@ -107,7 +122,7 @@ async def test_a_job_ends_although_its_handler_ignores_its_cancellation(
     job_id = (await Queue(spec, redis).add("work", {}, attempts=1)).id
     lost: list[Job] = []
     worker = Worker(spec, handle, redis=redis, concurrency=2).on("lost", lost.append)
-    worker._lease.grace_s = 0.0
+    worker.lease.grace_s = 0.0
     async with worker:
         await inside.wait()
         if reason == "cancelled":
