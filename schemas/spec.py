@@ -24,7 +24,7 @@ class Retention:
     completed_ms: int | None = DAY_MS
     completed_count: int | None = 10_000
     failed_ms: int | None = 7 * DAY_MS
-    failed_count: int | None = None
+    failed_count: int | None = 100_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,30 @@ import pytest
 from by_hand import Hand, clock_ms, clock_passes
 from ledger import assert_at_rest, ids, key
 from processes import until
+from redis_servers import Server
 
 from consumers.upkeep import keep_up
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import DAY_MS, HOUR_MS, QueueSpec, Retention
-from streams import Queue, Redis
+from streams import Queue, Redis, connect
+from streams.audit import Deed
+from streams.bulk import Verb, act
 from streams.encode import batches
+from streams.errors import Full
 from streams.job import NewJob
 from streams.upkeep import Upkeep
 
 QUEUE = "chaos"
 NOT_LONG = Retention(completed_ms=1, failed_ms=1)
 GONE_MS = 600_000
+_DEAD = """
+local t = redis.call('TIME')
+for n = 1, ARGV[1] do
+  local header = '1:5:1:1:0:1:::5.1-0:1000:' .. string.format('%.0f', t[1] * 1000)
+  redis.call('XADD', KEYS[1], n .. '-1', 'j', 'f' .. n, 'h', header, 'b', '{}', 'x', '[]')
+  redis.call('HSET', KEYS[2], 'f' .. n, 'f:' .. n .. '-1')
+end
+"""
 STREAMS = {State.COMPLETED: ("completed", "c"), State.FAILED: ("dead", "f")}
 
 
@@ -83,6 +95,45 @@ async def test_by_count_the_newest_stay(redis: Redis, raw: Any) -> None:
     assert ids(raw, QUEUE, "completed") == ["c597", "c598", "c599"]
     assert ids(raw, QUEUE, "dead") == ["f3", "f4"]
     assert_at_rest(raw, QUEUE)
+
+
+async def test_a_queue_keeps_a_hundred_thousand_dead_letters(redis: Redis, raw: Any) -> None:
+    """Young ones: a queue whose jobs all fail must not fill Redis for a week."""
+    spec, most, more = QueueSpec(QUEUE), 100_000, 7
+    raw.eval(_DEAD, 2, key(QUEUE, "dead"), key(QUEUE, "jobs"), most + more)
+    assert await prune(redis, spec) == more
+    assert raw.xlen(key(QUEUE, "dead")) == raw.hlen(key(QUEUE, "jobs")) == most
+    assert raw.xrange(key(QUEUE, "dead"), count=1)[0][1][b"j"] == b"f8"
+
+
+async def test_a_full_redis_can_be_emptied_and_adding_goes_on(own_server: Server) -> None:
+    spec = QueueSpec(QUEUE, retention=Retention(failed_ms=0))
+    redis, who = connect(own_server.url), Deed("operator", "test", QUEUE).encode()
+    queue, hand, upkeep = Queue(spec, redis), Hand(redis, spec), Upkeep(spec, redis)
+    await queue.add_many([NewJob("work", {"text": "x" * 30_000})] * 160)
+    held = [claim for _ in range(8) for claim in await hand.take(20)]
+    await hand.complete(*held[:80])
+    for claim in held[80:140]:
+        await hand.fail(claim)
+    await hand.release(*held[140:])
+    waiting = [job.id for job in await queue.page(State.WAITING, 0, 50)]
+    with own_server.client() as raw:
+        raw.config_set("maxmemory", raw.info("memory")["used_memory"] - 500_000)
+        raw.script_flush()
+        with pytest.raises(Full):
+            await queue.add("work")
+        assert await queue.clean(state=State.COMPLETED, who=who) == 80
+        raw.config_set("maxmemory", 1)
+        while (await upkeep.prune()).more:
+            pass
+        await queue.remove(waiting[0], who=who)
+        assert await act(queue.store, Verb.REMOVE, waiting[1:], who=who) == ["done"] * 19
+        assert (await queue.counts()).total == 0
+        with pytest.raises(Full):
+            await queue.add("work")
+        raw.config_set("maxmemory", raw.info("memory")["used_memory"] + 500_000)
+        await queue.add("work")
+    await redis.close()
 
 
 async def test_without_limits_nothing_disappears(redis: Redis, raw: Any) -> None:
