@@ -26,7 +26,7 @@ from gateway.security import Exposed, check_bind
 from gateway.settings import GatewaySettings
 from outbound.settings import OutboundSettings
 from schemas.spec import QueueSpec, catalog
-from streams import Queue, Redis, access
+from streams import Queue, Redis, access, notices
 from streams.errors import LayoutTooNew
 from streams.node import Check
 from streams.settings import readable
@@ -210,7 +210,7 @@ def _process(given: Configured) -> Iterator[Check]:
 
 async def of_deployment(redis: Redis, given: Configured) -> list[Check]:
     """What can be told with Redis: who may come in, and who is at work. Raises Unavailable."""
-    found = [await _access(redis, given), *_transport(redis, given)]
+    found = [await _access(redis, given), await _proxies(redis), *_transport(redis, given)]
     if (check := await _sealed(redis, given)) is not None:
         found.append(check)
     found += [await _queue(redis, spec) for name, spec in catalog().items() if given.serves(name)]
@@ -231,6 +231,17 @@ async def _access(redis: Redis, given: Configured) -> Check:
     if given.gateway.require_auth == "always":
         return Check("access", "warn", says + "nobody can come in.", fix)
     return Check("access", given.grave, says + "who reaches the gateway may do everything.", fix)
+
+
+async def _proxies(redis: Redis) -> Check:
+    if not await notices.is_forwarded(redis):
+        return Check("proxies", "ok", "No request came through a proxy that is not trusted.")
+    says = (
+        "Within the last day requests carried X-Forwarded-For to a gateway with TRUSTED_PROXIES=0: "
+        "it takes all clients behind that proxy for one address, whose limits they share."
+    )
+    fix = "Set TRUSTED_PROXIES to the number of your proxies in front: docs/deployment.md."
+    return Check("proxies", "warn", says, fix)
 
 
 def _transport(redis: Redis, given: Configured) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from gateway import (
     batches,
     body,
     bulk,
+    concurrency,
     credentials,
     dashboard,
     dead_letters,
@@ -16,6 +17,7 @@ from gateway import (
     docs_page,
     durable,
     events,
+    forwarding,
     health,
     idempotency,
     jobs,
@@ -25,6 +27,7 @@ from gateway import (
     openapi,
     own_counts,
     queues,
+    refused_sign_ins,
     submissions,
     vc_api,
     webhook_keys,
@@ -93,7 +96,10 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     metrics.install(app, TABLE)
     idempotency.install(app)
     openapi.install(app, TABLE)
+    concurrency.install(app)
+    forwarding.install(app)
     authentication.install(app)
+    refused_sign_ins.install(app)
     audit.install(app)
     own_counts.install(app)
     events.install(app)

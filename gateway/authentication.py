@@ -11,9 +11,10 @@ from functools import partial
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.concurrency import PUBLIC
 from gateway.cors import allowed_headers
 from gateway.errors import Kind, Refusal
-from gateway.gate import GATE, REALM, Gate, Unauthorized
+from gateway.gate import GATE, REALM, Gate, Unauthorized, public_part
 from gateway.keys import REDIS, SETTINGS
 from gateway.oidc import PROVIDER_KEYS, Bearer, Jwks, KeySource, OidcSettings
 from gateway.principal import (
@@ -26,9 +27,17 @@ from gateway.principal import (
     Standing,
 )
 from gateway.routes import ROUTE, Route
-from gateway.security import address_of, check_host, check_query, check_site, without_keys
+from gateway.security import (
+    SAFE_METHODS,
+    check_host,
+    check_query,
+    check_site,
+    client_address,
+    client_network,
+    without_keys,
+)
 from gateway.sessions import signed_in
-from gateway.throttle import charge, quota_headers
+from gateway.throttle import PUBLIC_POSTS, Window, charge, count_public_post, quota_headers
 from outbound.settings import OidcOutboundSettings
 from streams.settings import readable
 
@@ -73,7 +82,13 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
             check_site(request, settings.cors_origins)
         if route is None or route.needs is Scope.PUBLIC:
             request[PRINCIPAL] = ANONYMOUS
-            return await handler(request)
+            if route is None or route.is_probe:
+                return await handler(request)
+            network = client_network(request)
+            if request.method not in SAFE_METHODS:
+                count_public_post(request, network)
+            with request.app[PUBLIC].hold(network):
+                return await handler(request)
         principal = await _identify(request, gate, presented, is_open=is_open)
         request[PRINCIPAL] = principal
         _authorize(route, principal)
@@ -98,17 +113,28 @@ async def _identify(
         if session is not None:
             return session
         raise Unauthorized("Send `Authorization: Bearer <API key or token>`.")
-    address = address_of(request, request.app[SETTINGS].trusted_proxies)
-    if not gate.is_known(presented):
-        gate.failures.check(address)
     try:
-        principal = await gate.principal(presented)
+        principal = await authenticate(request, presented)
     except Unauthorized:
-        gate.failures.add(address)
-        logger.warning("a credential from %s is not valid", address)
+        logger.warning("a credential from %s is not valid", client_address(request))
         raise
     request[STANDING] = Standing(partial(gate.is_valid, presented))
     return principal
+
+
+async def authenticate(request: web.Request, credential: str) -> Principal:
+    """Who a credential stands for; failures are counted.
+
+    Raises TooManyFailures, Unauthorized, Unavailable, IdentityUnavailable."""
+    gate, network = request.app[GATE], client_network(request)
+    part = public_part(credential)
+    if not gate.is_known(credential):
+        gate.failures.check(network, part)
+    try:
+        return await gate.principal(credential)
+    except Unauthorized:
+        gate.failures.add(network, part)
+        raise
 
 
 def _authorize(route: Route, principal: Principal) -> None:
@@ -164,4 +190,5 @@ def install(app: web.Application, oidc: OidcSettings | None = None) -> None:
         bearer = Bearer(oidc, app[PROVIDER_KEYS])
         app.cleanup_ctx.append(jwks.living)
     app[GATE] = Gate(app[REDIS], app[SETTINGS], bearer)
+    app[PUBLIC_POSTS] = Window()
     app.on_response_prepare.append(_prepare)

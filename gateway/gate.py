@@ -63,6 +63,8 @@ class Gate:
         self._bearer = bearer
         self._clock_s = clock_s
         self._keys: OrderedDict[str, _Known] = OrderedDict()
+        self._unknown: OrderedDict[str, _Known] = OrderedDict()
+        """Ids that no key has, apart from the keys, which invented ids must not displace."""
         self._tokens: OrderedDict[bytes, tuple[Principal, float, float]] = OrderedDict()
         """By SHA-256: the principal, when the token ends (epoch s), when it was checked."""
         self._configured = False
@@ -89,7 +91,12 @@ class Gate:
     def forget(self, key_id: str) -> None:
         """A key has changed; from now on there are keys."""
         self._configured = True
+        self._forget_record(key_id)
+
+    def _forget_record(self, key_id: str) -> None:
+        """Read this key anew when it is shown next."""
         self._keys.pop(key_id, None)
+        self._unknown.pop(key_id, None)
 
     def is_known(self, text: str) -> bool:
         """Whether this credential was found to be valid a short time ago."""
@@ -136,11 +143,12 @@ class Gate:
         return self._holder(await self._read(key_id), access.digest_of(text))
 
     async def _read(self, key_id: str) -> _Known:
-        known = self._keys.get(key_id)
+        known = self._keys.get(key_id) or self._unknown.get(key_id)
         if known is None or self._clock_s() - known.read_s >= FRESH_S:
             asked_s = self._clock_s()
             known = _Known(*await access.find(self._redis, key_id), asked_s)
-            _keep(self._keys, key_id, known)
+            self._forget_record(key_id)
+            _keep(self._unknown if known.record is None else self._keys, key_id, known)
         return known
 
     def _holder(self, known: _Known, digest: str) -> Principal:
@@ -174,6 +182,16 @@ def _invalid() -> Unauthorized:
     refusal = Unauthorized("The credential is not valid here, or not any more.")
     refusal.headers = {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}
     return refusal
+
+
+def public_part(text: str) -> str:
+    """What tells a credential from others and may be known: the id of an API key, a hash of the
+    claims of a token. Empty for what is neither."""
+    key_id = access.key_id_of(text)
+    if key_id is not None:
+        return key_id
+    signed, separator, _ = text.rpartition(".")
+    return hashlib.sha256(signed.encode()).hexdigest()[:32] if separator else ""
 
 
 def _fingerprint(text: str) -> bytes:

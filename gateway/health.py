@@ -48,8 +48,16 @@ async def index(_request: web.Request) -> web.Response:
 
 ROUTES = (
     Route("GET", "/", index, Scope.PUBLIC, answer=FrontDoor),
-    Route("GET", "/livez", livez, Scope.PUBLIC, answer=Alive),
-    Route("GET", "/readyz", readyz, Scope.PUBLIC, answer=Ready, statuses=(200, 503)),
+    Route("GET", "/livez", livez, Scope.PUBLIC, answer=Alive, is_probe=True),
+    Route(
+        "GET",
+        "/readyz",
+        readyz,
+        Scope.PUBLIC,
+        answer=Ready,
+        statuses=(200, 503),
+        is_probe=True,
+    ),
     Route(
         "GET",
         "/readyz/details",

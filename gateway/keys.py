@@ -23,8 +23,17 @@ class Life:
     """It has come once more: what is in flight is cut off."""
 
 
+@dataclass(slots=True)
+class Forwarded:
+    """Whether requests came through a proxy that is not trusted, since that was last told."""
+
+    is_seen: bool = False
+    is_logged: bool = False
+
+
 REDIS = web.AppKey("redis", Redis)
 SETTINGS = web.AppKey("settings", GatewaySettings)
 DIRECTORY: "web.AppKey[Directory]" = web.AppKey("directory")
+FORWARDED = web.AppKey("forwarded", Forwarded)
 LIFE = web.AppKey("life", Life)
 REQUEST_ID = web.RequestKey("request_id", str)

@@ -76,6 +76,8 @@ class Route:
     """Request headers that decide something, beside those of credentials."""
     paged: bool = False
     """The envelope says in `next` where the next page begins."""
+    is_probe: bool = False
+    """An orchestrator asks it; it is never limited."""
     lines: bool = False
     """It takes and answers lines (NDJSON) as well, and remembers keys by itself."""
     secret: bool = False

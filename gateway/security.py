@@ -7,10 +7,12 @@ for another site.
 
 import re
 from collections.abc import Collection
+from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 
 from gateway.errors import CrossSite, ForeignHost, Kind, Refusal
+from gateway.keys import FORWARDED, SETTINGS
 from gateway.settings import GatewaySettings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -20,6 +22,8 @@ _LOCAL_HOST = re.compile(
 _SECRET_PARAMETER = re.compile(
     r"(?:x[-_])?api[-_]?key|access[-_]?token|bearer|authorization", re.IGNORECASE
 )
+_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+ADDRESS_CHARS = 64
 _KEY = re.compile(r"cs_[a-z]{2,8}_[0-9A-Za-z]{12}_[0-9A-Za-z]{20,}")
 
 
@@ -95,11 +99,36 @@ def without_keys(text: str) -> str:
     return _KEY.sub("***", text)
 
 
-def address_of(request: web.Request, proxies: int) -> str | None:
-    """Where a request comes from: what the outermost of our own `proxies` has seen."""
+def client_address(request: web.Request) -> str | None:
+    """The address a request comes from: what the outermost of TRUSTED_PROXIES has seen, else that
+    of the connection."""
+    proxies = request.app[SETTINGS].trusted_proxies
     if proxies:
         named = ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")
         hops = [hop.strip() for hop in named if hop.strip()]
         if len(hops) >= proxies:
-            return hops[-proxies][:64]
+            return _without_port(hops[-proxies])
+    elif "X-Forwarded-For" in request.headers:
+        request.app[FORWARDED].is_seen = True
     return request.remote
+
+
+def client_network(request: web.Request) -> str:
+    """What clients are counted by: the address, of IPv6 its first 64 bits, which one client has to
+    itself."""
+    address = client_address(request) or ""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed)
+
+
+def _without_port(hop: str) -> str:
+    """`192.0.2.1:4711` and `[2001:db8::1]:4711` as proxies may write them."""
+    found = _PORT.fullmatch(hop)
+    return (found[1] or found[2] if found else hop)[:ADDRESS_CHARS]

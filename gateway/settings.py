@@ -37,6 +37,17 @@ class GatewaySettings(BaseSettings):
     number."""
     rate_limit_window_s: int = Field(default=60, ge=1, le=86_400)
 
+    held_requests_max: int = Field(default=2_000, ge=1)
+    """Event streams and requests that wait for the end of a job, at the same time, in this
+    process."""
+    held_requests_per_organization: int = Field(default=100, ge=1)
+    """Of them, of one organization, or of one principal of the platform."""
+    public_requests_max: int = Field(default=256, ge=1)
+    """Requests of public routes that are answered at the same time, in this process."""
+    public_requests_per_address: int = Field(default=64, ge=1)
+    public_posts_per_minute: int = Field(default=600, ge=0)
+    """POSTs to public routes (sign-in, unsubscription) from one address. 0: any number."""
+
     body_limit_bytes: int = Field(default=MIB, ge=1)
     bulk_limit_bytes: int = Field(default=5 * MIB, ge=1)
     """Limit of a body that is a JSON array."""

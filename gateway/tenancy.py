@@ -8,9 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.directory import Listed
 from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, OtherOrganization, Refusal
-from gateway.keys import REQUEST_ID, SETTINGS
+from gateway.keys import REQUEST_ID
 from gateway.principal import principal_of
-from gateway.security import address_of
+from gateway.security import client_address
 from schemas.fields import OrganizationId
 from streams.audit import Deed
 from streams.outcomes import owners, states
@@ -110,7 +110,7 @@ def deed_of(
         target=target,
         organization_id=organization_id,
         key_id=principal.key_id,
-        address=address_of(request, request.app[SETTINGS].trusted_proxies),
+        address=client_address(request),
         request_id=request.get(REQUEST_ID),
         parameters=parameters or {},
     )

@@ -13,14 +13,14 @@ from gateway.principal import Principal
 from streams import access
 
 FAILURES_MAX = 10
-FAILURE_WINDOW_S = 60.0
-ADDRESSES_MAX = 10_000
+WINDOW_S = 60.0
+NAMES_MAX = 10_000
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 QUOTA = web.RequestKey("quota", access.Quota)
 
 
 class TooManyFailures(Refusal):
-    """An address that has brought wrong credentials again and again."""
+    """Wrong credentials again and again."""
 
     kind = Kind(429, "too_many_failures", "Too many wrong credentials")
 
@@ -31,38 +31,93 @@ class QuotaExceeded(Refusal):
     kind = Kind(429, "quota_exceeded", "The quota is used up", type=QUOTA_EXCEEDED)
 
 
-class Failures:
-    """Wrong credentials per address and minute, in this process. Bounded in memory."""
+class Window:
+    """Counts by name and minute, in this process, bounded in memory: those that were counted
+    longest ago are forgotten first."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-        """When an address failed first, and how often since."""
+        """When the minute of a name began, and its count."""
 
-    def add(self, address: str | None) -> None:
-        """One more from there."""
-        began_s, count = self._of(address)
-        name = address or ""
+    def add(self, name: str) -> int:
+        """Count one more; how many there are now."""
+        began_s, count = self._of(name)
         self._seen[name] = (began_s, count + 1)
         self._seen.move_to_end(name)
-        if len(self._seen) > ADDRESSES_MAX:
+        if len(self._seen) > NAMES_MAX:
             self._seen.popitem(last=False)
+        return count + 1
 
-    def check(self, address: str | None) -> None:
-        """Raises TooManyFailures."""
-        began_s, count = self._of(address)
-        if count >= FAILURES_MAX:
-            left_s = math.ceil(began_s + FAILURE_WINDOW_S - self._clock_s())
-            refusal = TooManyFailures(
-                "Too many requests from your address had no valid credential."
-            )
-            refusal.headers = {"Retry-After": str(max(1, left_s))}
-            raise refusal
+    def count(self, name: str) -> int:
+        """How many there are in this minute."""
+        return self._of(name)[1]
 
-    def _of(self, address: str | None) -> tuple[float, int]:
+    def left_s(self, name: str) -> int:
+        """Seconds until its minute ends, at least 1."""
+        return max(1, math.ceil(self._of(name)[0] + WINDOW_S - self._clock_s()))
+
+    def _of(self, name: str) -> tuple[float, int]:
         now_s = self._clock_s()
-        began_s, count = self._seen.get(address or "", (now_s, 0))
-        return (now_s, 0) if now_s >= began_s + FAILURE_WINDOW_S else (began_s, count)
+        began_s, count = self._seen.get(name, (now_s, 0))
+        return (now_s, 0) if now_s >= began_s + WINDOW_S else (began_s, count)
+
+
+class Failures:
+    """Wrong credentials per minute: of one credential from one network, which locks this pair, and
+    of a network in all, which locks nobody: behind a proxy that is not trusted all clients share
+    one address. A network that fails often is told so, and its failures are not logged any more.
+
+    The public part of a credential tells one from another: the id of an API key, the claims of a
+    token."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._networks, self._pairs = Window(clock_s), Window(clock_s)
+
+    def add(self, network: str, public_part: str) -> None:
+        """Count a failure. Raises TooManyFailures when the network has failed often before."""
+        is_noisy = self._networks.count(network) >= FAILURES_MAX
+        self._networks.add(network)
+        self._pairs.add(f"{network} {public_part}")
+        if is_noisy:
+            raise _too_many(self._networks.left_s(network))
+
+    def check(self, network: str, public_part: str) -> None:
+        """Raises TooManyFailures when this credential has failed too often from there."""
+        pair = f"{network} {public_part}"
+        if self._pairs.count(pair) >= FAILURES_MAX:
+            raise _too_many(self._pairs.left_s(pair))
+
+
+def _too_many(left_s: int) -> TooManyFailures:
+    refusal = TooManyFailures(
+        f"More than {FAILURES_MAX} requests from your address had no valid credential within "
+        f"{WINDOW_S:.0f} s. Try again in {left_s} s."
+    )
+    refusal.headers = {"Retry-After": str(left_s)}
+    return refusal
+
+
+class TooManyPublicRequests(Refusal):
+    """More requests to public routes than one address may make in a minute."""
+
+    kind = Kind(429, "too_many_requests", "Too many requests")
+
+
+PUBLIC_POSTS = web.AppKey("public_posts", Window)
+
+
+def count_public_post(request: web.Request, network: str) -> None:
+    """Count a POST to a public route. Raises TooManyPublicRequests."""
+    limit, window = request.app[SETTINGS].public_posts_per_minute, request.app[PUBLIC_POSTS]
+    if limit and window.add(network) > limit:
+        left_s = window.left_s(network)
+        refusal = TooManyPublicRequests(
+            f"{limit} such requests in {WINDOW_S:.0f} s may come from one address. "
+            f"Try again in {left_s} s."
+        )
+        refusal.headers = {"Retry-After": str(left_s)}
+        raise refusal
 
 
 async def charge(request: web.Request, principal: Principal) -> None:

@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.body import BODY
 from gateway.errors import InvalidRequest, Kind, Refusal, SlowBody
 from gateway.keys import REDIS, REQUEST_ID, SETTINGS
+from gateway.security import client_address
 from streams import mail
 from streams.audit import Deed
 
@@ -65,7 +66,7 @@ async def unsubscribe(request: web.Request) -> web.Response:
             actor="recipient",
             action="mail.unsubscribe",
             target=entry_id,
-            address=request.remote,
+            address=client_address(request),
             request_id=request.get(REQUEST_ID),
         ).encode()
         await mail.suppress(redis, where, entry_id, REASON, duration_ms=mail.FOREVER_MS, who=who)

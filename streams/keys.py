@@ -241,3 +241,8 @@ def canaries() -> Keys:
 def session(digest: str) -> Keys:
     """Somebody who signed in, by the SHA-256 of the session's id."""
     return Keys(f"cs:session:{{{digest}}}", {"session": ""})
+
+
+def gateways() -> Keys:
+    """What gateways have noticed and operators should know."""
+    return Keys("cs:{gateways}:", {"forwarded": "forwarded"})

@@ -7,18 +7,21 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import StringConstraints
 
+from gateway.authentication import authenticate
 from gateway.dashboard.login_settings import RETURN
 from gateway.dashboard.navigation import home_of
 from gateway.dashboard.provider import PROVIDER, Provider, SignInFailed, Trip
 from gateway.dashboard.view import HEADERS, done, page, wanted
 from gateway.gate import GATE, Unauthorized
-from gateway.keys import REDIS, REQUEST_ID, SETTINGS
+from gateway.keys import REDIS, REQUEST_ID
 from gateway.principal import Principal, Scope
+from gateway.refused_sign_ins import REFUSED_SIGN_INS
 from gateway.routes import Route
-from gateway.security import address_of
+from gateway.security import client_address, client_network
 from gateway.sessions import COOKIE, SESSION_ID, signed_in
+from gateway.throttle import TooManyFailures
 from schemas.job import Wire
-from streams import audit, sessions
+from streams import access, audit, sessions
 from streams.audit import Deed
 
 HOME = "/dashboard"
@@ -61,15 +64,14 @@ async def _form(request: web.Request, following: str, problem: str | None = None
 async def sign_in(request: web.Request) -> web.Response:
     """Opens a session with a new id."""
     body = await wanted(request, SignIn)
-    gate = request.app[GATE]
-    address = address_of(request, request.app[SETTINGS].trusted_proxies)
-    gate.failures.check(address)
     try:
-        principal = await gate.principal(body.credential)
-    except Unauthorized:
-        gate.failures.add(address)
+        principal = await authenticate(request, body.credential)
+    except (Unauthorized, TooManyFailures):
+        key_id = access.key_id_of(body.credential)
+        what = "an API key or token" if key_id is None else f"the API key {key_id}"
+        await request.app[REFUSED_SIGN_INS].add(request, f"{what} is not valid")
         raise
-    ends_s = gate.token_ends_s(body.credential)
+    ends_s = request.app[GATE].token_ends_s(body.credential)
     following = _within(body.next)
     response = done("", home_of(principal) if following == HOME else following)
     await _open(request, response, principal, None if ends_s is None else int(ends_s * 1_000))
@@ -98,14 +100,15 @@ async def leave(request: web.Request) -> web.Response:
 async def come_back(request: web.Request) -> web.Response:
     """Back from the OpenID provider with a code: opens a session."""
     provider, failures = _provider(request), request.app[GATE].failures
-    address = address_of(request, request.app[SETTINGS].trusted_proxies)
-    failures.check(address)
     secret, _, text = request.cookies.get(TRIP_COOKIE, "").partition(".")
     following = _within(_decoded(text))
+    network = client_network(request)
+    failures.check(network, Trip(secret).state)
     try:
         principal = await provider.who(Trip(secret), _answer(request) if secret else {})
     except SignInFailed as error:
-        failures.add(address)
+        await request.app[REFUSED_SIGN_INS].add(request, str(error))
+        failures.add(network, Trip(secret).state)
         response = await _form(request, following, str(error))
         response.set_status(403)
     else:
@@ -158,8 +161,7 @@ async def _open(
         sessions.end_ms(time.time_ns() // 1_000_000, ends_ms),
         again_ms,
     )
-    address = address_of(request, request.app[SETTINGS].trusted_proxies)
-    await audit.record(redis, _deed(request, principal, address, "session.open"))
+    await audit.record(redis, _deed(request, principal, "session.open"))
     if old := request.cookies.get(COOKIE):
         await sessions.close(redis, old)
     session_id = await sessions.open_session(redis, session)
@@ -175,21 +177,20 @@ async def sign_out(request: web.Request) -> web.Response:
     response = done("", way_out or HERE)
     if principal is not None:
         redis = request.app[REDIS]
-        address = address_of(request, request.app[SETTINGS].trusted_proxies)
-        await audit.record(redis, _deed(request, principal, address, "session.close"))
+        await audit.record(redis, _deed(request, principal, "session.close"))
         await sessions.close(redis, request[SESSION_ID])
     response.del_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="Strict")
     return response
 
 
-def _deed(request: web.Request, principal: Principal, address: str | None, action: str) -> Deed:
+def _deed(request: web.Request, principal: Principal, action: str) -> Deed:
     return Deed(
         actor=principal.name,
         action=action,
         target="dashboard",
         organization_id=principal.organization_id,
         key_id=principal.key_id,
-        address=address,
+        address=client_address(request),
         request_id=request.get(REQUEST_ID),
     )
 

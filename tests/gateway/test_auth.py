@@ -11,7 +11,6 @@ from gateway.app import create_app
 from gateway.gate import GATE, Gate, Unauthorized
 from gateway.server import listening
 from gateway.settings import GatewaySettings
-from gateway.throttle import FAILURE_WINDOW_S, Failures, TooManyFailures
 from streams import Queue, Redis, access, connect
 from tests.gateway.callers import bearer, key
 from tests.gateway.samples import Serve
@@ -253,33 +252,6 @@ async def test_a_key_in_the_path_is_not_logged(
         async with closed.get(f"/{text}?api_key=1") as response:
             assert response.status == 400
     assert text[:30] not in caplog.text
-
-
-def test_an_address_that_fails_too_often_has_to_wait() -> None:
-    clock = Clock()
-    failures = Failures(clock)
-    for _ in range(10):
-        failures.check("192.0.2.1")
-        failures.add("192.0.2.1")
-    failures.check("192.0.2.2")
-    clock.now_s += FAILURE_WINDOW_S - 1
-    with pytest.raises(TooManyFailures) as refused:
-        failures.check("192.0.2.1")
-    assert refused.value.headers == {"Retry-After": "1"}
-    clock.now_s += 1
-    failures.check("192.0.2.1")
-
-
-async def test_ten_wrong_keys_a_minute_and_no_more(closed: ClientSession, redis: Redis) -> None:
-    good = await key(redis, ["read"])
-    assert (await status(closed, bearer(good)))[0] == 200
-    for _ in range(10):
-        assert await status(closed, bearer(access.mint("test")[0])) == (401, "unauthorized")
-    async with closed.get("/queue/stats", headers=bearer("anything")) as response:
-        assert response.status == 429
-        assert 1 <= int(response.headers["Retry-After"]) <= 60
-    assert (await status(closed, bearer(good)))[0] == 200, "who is known is not shut out"
-    assert await status(closed) == (401, "unauthorized")
 
 
 async def test_it_lets_nobody_in_while_it_cannot_tell(own_server: Any) -> None:
