@@ -89,11 +89,13 @@ def _refusal(error: Exception) -> str:
 
 def _invalid(error: "ValidationError") -> str:
     """The settings that do not fit, by the names under which people set them."""
+    from schemas.plain_words import plain
+
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in fault["loc"])
         name = _variable(error.title, place)
-        what = fault["msg"].removeprefix("Value error, ")
+        what = plain(fault["type"], fault["msg"], fault.get("ctx"))
         lines.append(f"  {name}: {what}" if name else f"  {what}")
     return "\n".join(["These settings are not valid:", *lines])
 

@@ -18,15 +18,13 @@ from gateway.routes import Parameter, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
 from gateway.webhook_keys import RingSettings
-from schemas.fields import OrganizationId
+from schemas.fields import NO_CONTROLS, OrganizationId
 from schemas.job import Integer, Wire
 from streams import access
 
 PAGE = 100
 MOMENT_MAX = 9_999_999_999_999
-KeyName = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+\z")
-]
+KeyName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_CONTROLS)]
 
 
 class KeyNotFound(Refusal):

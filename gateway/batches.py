@@ -33,6 +33,7 @@ from gateway.submit import Way, check_many, submit_many
 from gateway.tracing import trace_of
 from schemas.fields import Did, OrganizationId, UserId
 from schemas.job import JobView, State, Wire
+from schemas.plain_words import worded
 from schemas.queues import vc_verification
 from streams.batches import BatchRecord, OtherBatch, batch_stored, find_batch, open_batch
 from streams.outcomes import endings, states
@@ -60,11 +61,14 @@ class BatchDiffers(Refusal):
     kind = Kind(409, "batch_differs", "This batch has other jobs")
 
 
+BATCH_NAME = worded(r"^[!-~]{1,128}\z", "must be 1 to 128 printable ASCII characters")
+
+
 class BatchOfJobs(Wire):
     """Up to 1000 jobs. The ids of the jobs are made from that of the batch."""
 
     jobs: Annotated[list[Submission], Field(min_length=1)]
-    batch_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}\z")] | None = None
+    batch_id: Annotated[str, StringConstraints(pattern=BATCH_NAME)] | None = None
     """A name of the submitter's own: what is submitted again under it is there once."""
 
 
@@ -75,7 +79,7 @@ class BatchOfTokens(Wire):
     organization_id: OrganizationId
     user_id: UserId
     verifier_did: Did | None = None
-    batch_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}\z")] | None = None
+    batch_id: Annotated[str, StringConstraints(pattern=BATCH_NAME)] | None = None
 
 
 async def submit(request: web.Request) -> web.Response:

@@ -160,6 +160,7 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "Too few replicas have this yet. Send it again with the same Idempotency-Key.",
         ),
         engine.SealingUnavailable: Kind(503, "sealing_unavailable", "Jobs cannot be sealed"),
+        engine.SealedError: Kind(503, "sealing_unavailable", "Sealed jobs cannot be read here"),
         engine.Unavailable: Kind(
             503,
             "storage_unavailable",

@@ -1,6 +1,5 @@
 """Pointers (RFC 6901) to what is wrong in a submitted document."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ from jsonschema.exceptions import ValidationError as SchemaMismatch
 from pydantic import ValidationError
 
 from gateway.errors import Fault
+from schemas.plain_words import plain
 
 DETAIL_MAX_CHARS = 300
 POINTER_MAX_CHARS = 256
@@ -15,18 +15,6 @@ FAULTS_MAX = 20
 """What one answer lists: nobody mends more at a time."""
 FORMATTED_MAX = 1_000
 """Of more than that none is put into words: this takes longer than finding them."""
-PLAIN_WORDS = {
-    "missing": "is required",
-    "extra_forbidden": "is not a known member",
-    "model_type": "must be an object",
-    "dict_type": "must be an object",
-    "list_type": "must be an array",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-}
-"""Instead of pydantic's words where those speak of Python to somebody who wrote JSON."""
-_MEMBER = re.compile(r"<\w+(?:\.\w+)+: ('[^']*')>")
-"""A member of an enumeration as Python writes it; the text on the wire is the group."""
 Path = Sequence[str | int]
 
 
@@ -35,11 +23,11 @@ def of_model(error: ValidationError, document: Any, prefix: Path = ()) -> list[F
     if error.error_count() > FORMATTED_MAX:
         words = f"{error.error_count()} members or elements of it do not fit, too many to be listed"
         return [Fault(pointer(prefix), words)]
-    found = error.errors(include_url=False, include_context=False, include_input=False)
+    found = error.errors(include_url=False, include_input=False)
     return _distinct(
         Fault(
             pointer([*prefix, *_place(one["loc"], document, one["type"] == "missing")]),
-            _words(one["type"], one["msg"]),
+            plain(one["type"], one["msg"], one.get("ctx"))[:DETAIL_MAX_CHARS],
         )
         for one in found
     )
@@ -78,11 +66,6 @@ def _has(document: Any, part: str | int) -> bool:
     if isinstance(document, list):
         return isinstance(part, int) and part < len(document)
     return isinstance(document, dict) and part in document
-
-
-def _words(kind: str, message: str) -> str:
-    plain = PLAIN_WORDS.get(kind) or message.removeprefix("Value error, ")
-    return _MEMBER.sub(r"\1", plain)[:DETAIL_MAX_CHARS]
 
 
 def _distinct(faults: Iterable[Fault]) -> list[Fault]:

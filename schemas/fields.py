@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from schemas.plain_words import plain, worded
+
 MAX_JSON_DEPTH = 64
 MAX_JSON_VALUES = 20_000
 """In an object of free form: members and items, at every level."""
@@ -33,8 +35,10 @@ class Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
+NO_CONTROLS = worded(r"^[^\x00-\x1f\x7f-\x9f]+\z", "must not hold control characters")
+
 OrganizationId = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")
+    str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROLS)
 ]
 """The tenant a job belongs to: 1..256 characters, no control characters."""
 
@@ -43,7 +47,13 @@ UserId = OrganizationId
 
 _DID = r"did:[a-z0-9]+:(?:(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})*:)*(?:[A-Za-z0-9._-]|%[0-9A-Fa-f]{2})+"
 
-Did = Annotated[str, StringConstraints(max_length=MAX_DID_CHARS, pattern=rf"^{_DID}\z")]
+Did = Annotated[
+    str,
+    StringConstraints(
+        max_length=MAX_DID_CHARS,
+        pattern=worded(rf"^{_DID}\z", "must be a DID, as did:web:example.org"),
+    ),
+]
 """A DID by the syntax of DID Core 3.1; no path, query or fragment. The method is not judged."""
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -198,4 +208,5 @@ characters, at most 64 levels."""
 def first_fault(error: ValidationError) -> str:
     """`/place/in/the/value: what is wrong there`, of the first thing that is."""
     fault = error.errors(include_url=False, include_input=False)[0]
-    return f"/{'/'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+    words = plain(fault["type"], fault["msg"], fault.get("ctx"))
+    return f"/{'/'.join(str(part) for part in fault['loc'])}: {words}"

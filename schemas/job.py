@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from schemas.fields import Traceparent, WebUrl
 from schemas.identity import DERIVED
+from schemas.plain_words import worded
 
 MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
 MAX_ATTEMPTS = 1_000
@@ -34,7 +35,12 @@ def _free(job_id: str) -> str:
 
 JobId = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+\z", strict=True),
+    StringConstraints(
+        min_length=1,
+        max_length=128,
+        pattern=worded(r"^[!-~]+\z", "must be printable ASCII without spaces"),
+        strict=True,
+    ),
     AfterValidator(_free),
     Field(json_schema_extra={"pattern": r"^[!-}][!-~]*$"}),
 ]
@@ -42,7 +48,15 @@ JobId = Annotated[
 `..`, and not beginning with `~`."""
 
 QueueName = Annotated[
-    str, StringConstraints(max_length=64, pattern=r"^[a-z0-9][a-z0-9_-]*\z", strict=True)
+    str,
+    StringConstraints(
+        max_length=64,
+        pattern=worded(
+            r"^[a-z0-9][a-z0-9_-]*\z",
+            "must consist of a-z, 0-9, _ and -, the first a letter or digit",
+        ),
+        strict=True,
+    ),
 ]
 
 

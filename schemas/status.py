@@ -14,11 +14,18 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import StringConstraints
 
+from schemas.plain_words import worded
+
 Purpose = Literal["revocation", "suspension"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 LIST_ID = r"[a-z2-7]{26}-[a-z2-7]{13}"
-ListId = Annotated[str, StringConstraints(strict=True, pattern=rf"^{LIST_ID}\z")]
+ListId = Annotated[
+    str,
+    StringConstraints(
+        strict=True, pattern=worded(rf"^{LIST_ID}\z", "must be the id of a status list")
+    ),
+]
 POOL_CHARS = 26
 PATH = "/status-lists/"
 """Where lists are served, below the address of the gateway."""

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from schemas.fields import Did, JsonObject, OrganizationId, Payload, UserId, WebUrl, json_object
+from schemas.plain_words import worded
 from schemas.spec import CallbackEvents, QueueSpec
 
 KeyTypeName = Literal["Ed25519", "P-256", "P-384", "secp256k1"]
@@ -23,7 +24,13 @@ KeyTypeName = Literal["Ed25519", "P-256", "P-384", "secp256k1"]
 _FRAGMENT = r"#[A-Za-z0-9._~-]{1,128}"
 Name = Annotated[
     str,
-    StringConstraints(max_length=2_200, strict=True, pattern=rf"^(?:did:[^#\s]+)?{_FRAGMENT}\z"),
+    StringConstraints(
+        max_length=2_200,
+        strict=True,
+        pattern=worded(
+            rf"^(?:did:[^#\s]+)?{_FRAGMENT}\z", "must be a fragment of the DID, as #key-1"
+        ),
+    ),
 ]
 """A key or service of the DID: its fragment, as `#key-1`, or its absolute id."""
 
@@ -34,7 +41,10 @@ Path = Annotated[
         min_length=1,
         max_length=200,
         strict=True,
-        pattern=rf"^(?:/|{_SEGMENT}(?:/{_SEGMENT}){{0,7}})\z",
+        pattern=worded(
+            rf"^(?:/|{_SEGMENT}(?:/{_SEGMENT}){{0,7}})\z",
+            "must be a path of at most 8 segments, as issuers/acme",
+        ),
     ),
 ]
 """Where a did:web lies below its domain: `issuers/acme`, or `/` for the domain itself."""
@@ -50,7 +60,11 @@ def _uri(value: str) -> str:
 
 Uri = Annotated[
     str,
-    StringConstraints(max_length=2_048, strict=True, pattern=r"^[!-~]+\z"),
+    StringConstraints(
+        max_length=2_048,
+        strict=True,
+        pattern=worded(r"^[!-~]+\z", "must be printable ASCII without spaces"),
+    ),
     AfterValidator(_uri),
 ]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=256, strict=True)]

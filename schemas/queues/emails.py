@@ -10,6 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from schemas.fields import DateTimeStamp, JsonObject, OrganizationId, Payload, UserId
+from schemas.plain_words import worded
 from schemas.spec import CallbackEvents, QueueSpec
 
 MAX_ATTACHMENTS = 10
@@ -58,7 +59,15 @@ def _filename(value: str) -> str:
 HeaderText = Annotated[str, StringConstraints(max_length=998), AfterValidator(header_safe)]
 Mailbox = Annotated[str, StringConstraints(max_length=320), AfterValidator(mailbox)]
 """Exactly one address, without a display name."""
-TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\z")]
+TemplateName = Annotated[
+    str,
+    StringConstraints(
+        pattern=worded(
+            r"^[a-z0-9][a-z0-9_-]{0,63}\z",
+            "must be the name of a template: at most 64 of a-z, 0-9, _ and -",
+        )
+    ),
+]
 OnAmbiguous = Literal["resend", "hold"]
 """What to do when nobody knows whether the relay took the message: send it again (at least once),
 or fail with reason `ambiguous` and leave it to an operator (at most once)."""

@@ -27,6 +27,7 @@ from schemas.fields import (
     UserId,
     WebUrl,
 )
+from schemas.plain_words import worded
 from schemas.spec import CallbackEvents, QueueSpec
 
 DataModel = Literal["1.1", "2.0"]
@@ -93,7 +94,13 @@ class CredentialSchema(Payload):
     type: TypeName
     digest_sri: Annotated[
         str | None,
-        Field(alias="digestSRI", pattern=r"^sha(256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}\z"),
+        Field(
+            alias="digestSRI",
+            pattern=worded(
+                r"^sha(256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}\z",
+                "must be a digest of Subresource Integrity, as sha384-...",
+            ),
+        ),
     ] = None
     """Subresource Integrity: verifiers take only a schema with this digest."""
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from schemas.fields import JsonObject, OrganizationId, Payload, WebUrl
+from schemas.fields import NO_CONTROLS, JsonObject, OrganizationId, Payload, WebUrl
 from schemas.job import Backoff, Integer, JobOptions
 from schemas.spec import PAYLOAD_TOO_LARGE, CallbackEvents, QueueSpec
 
@@ -70,9 +70,7 @@ class Webhook(Payload):
     request, name its sender or sign it."""
     payload: Annotated[JsonObject, AfterValidator(_sendable)]
     """At most 256 KiB as JSON."""
-    event: Annotated[
-        str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+\z")
-    ]
+    event: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROLS)]
     organization_id: OrganizationId
     timeout_ms: Annotated[Integer, Field(ge=1_000, le=60_000)] | None = None
     """For one attempt, from DNS to the last byte that is read; None: the installation's."""

@@ -58,9 +58,9 @@ class TestUsage:
     @pytest.mark.parametrize(
         ("command", "env", "told"),
         [
-            ("gateway", {"PORT": "many"}, "PORT: Input should be a valid integer"),
-            ("up", {"PORT": "70000"}, "PORT: Input should be less than"),
-            ("worker", {"QUEUE_CONCURRENCY": "0"}, "QUEUE_CONCURRENCY: Input should be greater"),
+            ("gateway", {"PORT": "many"}, "PORT: must be a whole number"),
+            ("up", {"PORT": "70000"}, "PORT: must be at most"),
+            ("worker", {"QUEUE_CONCURRENCY": "0"}, "QUEUE_CONCURRENCY: must be at least"),
             ("worker", {"REDIS_URL": "http://somewhere"}, "REDIS_URL must begin with one of"),
             ("gateway", {"REDIS_URL": "http://somewhere"}, "REDIS_URL must begin with one of"),
             ("up", {"REDIS_URL": "http://somewhere"}, "REDIS_URL must begin with one of"),

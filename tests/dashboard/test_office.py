@@ -116,7 +116,7 @@ async def test_a_destination_is_switched_limited_and_replayed(
     assert known is not None
     assert (known.state, known.numbers["limit"], known.numbers["rate_max"]) == ("closed", 3, 9)
     assert await faults(http, at + "/limits", concurrency=0, rate={"duration": 5}) == {
-        "/concurrency": "Input should be greater than or equal to 1",
+        "/concurrency": "must be at least 1",
         "/rate/max": "is required",
     }
     again = {"origin": to.origin, "organizationId": ORG, "hours": 1}

@@ -55,4 +55,4 @@ def test_a_choice_is_told_in_the_words_of_the_wire() -> None:
     with pytest.raises(ValidationError) as caught:
         CleanRequest.model_validate({"status": "waiting"})
     (fault,) = faults.of_model(caught.value, {"status": "waiting"})
-    assert fault.detail == "Input should be 'completed' or 'failed'"
+    assert fault.detail == "must be 'completed' or 'failed'"
