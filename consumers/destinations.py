@@ -3,13 +3,14 @@ webhook.
 
     admission = await destinations.admit(organization_id, url, job.id)
     match admission:
-        case Deferred(after_ms, reason): raise RetryLater(after_ms, ...)
+        case Deferred(after_ms, reason, gate): raise RetryLater(after_ms, ..., gate=gate)
         case Disabled(reason, message): raise Reject(message, code=reason)
         case Admitted(lease): send, then in any case `await destinations.settle(lease, outcome)`
 
 A deferred job may be put off many times: the queue needs a `max_starts` that allows it.
 """
 
+import asyncio
 import contextlib
 import logging
 import secrets
@@ -17,10 +18,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from consumers.delivery.parked import ParkedDeliveries
 from consumers.delivery.unsettled import SettleQueue
 from consumers.processor import Resources
 from consumers.rotation import ring_for
@@ -31,7 +34,9 @@ from streams import Redis
 from streams import destinations as store
 from streams.audit import Deed
 from streams.destinations import Destination, Ended, Later, Never, Outcome, Rules
+from streams.endings import Gate
 from streams.errors import CredstreamError, Full, Unavailable
+from streams.secret_shelf import SecretShelf
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +92,10 @@ class Deferred:
     `circuit_open`, `circuit_half_open`, `concurrency`, `rate`."""
 
     after_ms: int
+    """The longest wait."""
     reason: str
+    gate: Gate
+    """Where the job waits until the destination has room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +116,19 @@ class Destinations:
         self.rules = rules or Rules()
         self._listed: dict[Destination, float] = {}
         self._unsettled = SettleQueue(self._settle)
+        self._parked = ParkedDeliveries(redis, QUEUE, self.rules)
 
     async def admit(
-        self, organization_id: str, origin: str, job_id: str
+        self, organization_id: str, origin: str, job_id: str, *, returns: bool = False
     ) -> Admitted | Deferred | Disabled:
-        """Ask for a lease. `origin` may be the whole URL."""
+        """Ask for a lease. `origin` may be the whole URL. `returns`: the job was put off before."""
         to = Destination(organization_id, origin_of(origin))
         await self._write_down(to)
         lease = Lease(f"{job_id} {secrets.token_hex(12)}", to)
-        answer = await store.admit(self._redis, to, job_id, lease.id, self.rules)
+        answer = await store.admit(self._redis, to, job_id, lease.id, self.rules, returns=returns)
         match answer:
-            case Later(after_ms, reason):
-                return Deferred(after_ms, reason)
+            case Later(after_ms, look_ms, reason):
+                return Deferred(after_ms, reason, Gate(to.id, look_ms))
             case Never(reason, detail):
                 return Disabled(reason, _message(to, reason, detail))
         return Admitted(lease)
@@ -136,8 +145,15 @@ class Destinations:
             logger.warning("a lease is given back when Redis is there again: %s", error)
             self._unsettled.add(ended)
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        """Begin to look after parked deliveries."""
+        self._looking = asyncio.create_task(self._parked.keep())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Give back what could not be given back before, within a few seconds."""
+        self._looking.cancel()
+        await asyncio.gather(self._looking, return_exceptions=True)
         await self._unsettled.close()
 
     async def _settle(self, how: tuple[Lease, Outcome, int]) -> None:
@@ -152,6 +168,8 @@ class Destinations:
         )
         ended = Ended(outcome, defer_ms, deed.encode())
         settled = await store.settle(self._redis, to, lease.id, ended, self.rules)
+        if settled.room:
+            await self._parked.release(to.id, settled.room)
         if settled.became:
             await self._tell(to, settled.became, settled.why)
 
@@ -193,10 +211,8 @@ async def open_destinations(resources: Resources) -> AsyncIterator[Destinations]
     """Destinations for a processor. Raises KeyringError when this process has no ring, or not
     all of it."""
     keyring = ring_for(resources, "webhook")
-    shelf = store.SecretShelf(resources.redis)
+    shelf = SecretShelf(resources.redis)
     signing = WebhookSecrets(shelf, keyring, WebhookSecretSettings().overlap_ms)
-    destinations = Destinations(resources.redis, signing, DestinationSettings().rules())
-    try:
+    rules = DestinationSettings().rules()
+    async with Destinations(resources.redis, signing, rules) as destinations:
         yield destinations
-    finally:
-        await destinations.close()

@@ -12,6 +12,7 @@ from schemas.spec import QueueSpec
 from streams import Job
 from streams.backoff import delay_ms
 from streams.claims import Claim, Ending
+from streams.endings import Gate
 from streams.errors import Unavailable
 from streams.options import backoff_of
 from streams.sanitize import clean_text
@@ -51,6 +52,7 @@ class Retried:
     delay_ms: int
     error: dict[str, Any]
     charged: bool = True
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ def decide(
         if job.attempts_started - job.attempts_made > spec.max_starts:
             item["message"] = f"put off {spec.max_starts} times: {item['message']}"
             return Failed(item)
-        return Retried(_asked_ms(error, UNKNOWN_WAIT_MS), item, charged=False)
+        gate = getattr(error, "gate", None)
+        return Retried(_asked_ms(error, UNKNOWN_WAIT_MS), item, charged=False, gate=gate)
     if isinstance(error, Reject | Cancelled) or job.attempts_made + 1 >= job.attempts:
         return Failed(item)
     backoff = delay_ms(backoff_of(job.opts), job.attempts_made + 1, chance)
@@ -137,9 +140,10 @@ def ending(claim: Claim, outcome: Outcome) -> Ending:
     match outcome:
         case Completed(result):
             return Ending(claim, "complete", result=result)
-        case Retried(delay, error, charged):
+        case Retried(delay, error, charged, gate):
+            history = _with(claim, error)
             return Ending(
-                claim, "retry", history=_with(claim, error), delay_ms=delay, charged=charged
+                claim, "retry", history=history, delay_ms=delay, charged=charged, gate=gate
             )
         case Failed(error):
             return Ending(claim, "fail", history=_with(claim, error))

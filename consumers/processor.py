@@ -14,6 +14,7 @@ from schemas.job import MAX_DELAY_MS
 from schemas.spec import QueueSpec, catalog
 from streams import Redis
 from streams.claims import Claim, Claims
+from streams.endings import Gate
 
 Handler = Callable[..., Awaitable[Any]]
 """`async def handle(job)` or `async def handle(job, context)`; returns the result (JSON)."""
@@ -42,11 +43,15 @@ def wait_ms(after_ms: float | Decimal) -> int:
 
 class RetryLater(Exception):
     """Not now: the job waits `after_ms` and is tried again without a charged attempt, within the
-    queue's `max_starts`. Raises TypeError or ValueError for a wait that is no finite number."""
+    queue's `max_starts`. With a gate it comes back when there is room, and `after_ms` is the
+    longest wait. Raises TypeError or ValueError for a wait that is no finite number."""
 
-    def __init__(self, after_ms: float | Decimal, message: str = "not now") -> None:
+    def __init__(
+        self, after_ms: float | Decimal, message: str = "not now", *, gate: Gate | None = None
+    ) -> None:
         super().__init__(message)
         self.after_ms = wait_ms(after_ms)
+        self.gate = gate
 
 
 class Retry(Exception):

@@ -38,6 +38,7 @@ from streams import Redis, vault
 from streams import destinations as store
 from streams.destinations import Destination
 from streams.errors import CredstreamError
+from streams.secret_shelf import SecretShelf
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Desk:
     """The keys of webhooks as this gateway may see them; the ring is opened when first needed."""
 
     def __init__(self, redis: Redis) -> None:
-        self.shelf = store.SecretShelf(redis)
+        self.shelf = SecretShelf(redis)
         self.overlap_ms = WebhookSecretSettings().overlap_ms
         self._keks = KeyringSettings()
         self._place = RingSettings()

@@ -1,5 +1,6 @@
 """Destinations of webhooks, for operators: how they do, on and off, limits."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -10,14 +11,18 @@ from gateway.answer_shapes import WebhookDestination, WebhookDestinationDetails
 from gateway.body import read_model
 from gateway.errors import BadQuery, DestinationNotFound, Fault
 from gateway.keys import REDIS
+from gateway.parked import WEBHOOKS
 from gateway.principal import Scope, principal_of
 from gateway.routes import END, ORGANIZATION, START, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_in, organization_of
 from schemas.job import Integer, Wire
 from schemas.spec import Limiter
+from streams import Redis
 from streams import destinations as store
-from streams.destinations import Known
+from streams.destinations import Destination, Known
+from streams.errors import Unavailable
+from streams.parking import Parking
 
 PAGE = 50
 PAGE_MAX = 200
@@ -80,6 +85,7 @@ async def limit(request: web.Request) -> web.Response:
     who = deed(request, "destination.limit", to.id, to.organization_id, parameters)
     redis = request.app[REDIS]
     await store.limit(redis, to, wanted.concurrency, rate, who=who)
+    await _look_soon(redis, to)
     return envelope(_shown(await store.find(redis, to.id) or known))
 
 
@@ -89,7 +95,14 @@ async def _switch(request: web.Request, *, enabled: bool) -> web.Response:
     action = f"destination.{'enable' if enabled else 'disable'}"
     who = deed(request, action, to.id, to.organization_id, {"origin": to.origin})
     await store.switch(redis, to, enabled=enabled, who=who)
+    await _look_soon(redis, to)
     return envelope(_shown(await store.find(redis, to.id) or known))
+
+
+async def _look_soon(redis: Redis, to: Destination) -> None:
+    """Have workers look at the jobs that wait for it. They do so anyway, only later."""
+    with suppress(Unavailable):
+        await Parking(redis, WEBHOOKS).look_soon(to.id)
 
 
 async def _destination(request: web.Request) -> Known:

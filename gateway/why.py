@@ -1,13 +1,14 @@
 """Why a job has not started: in words for people, in fields for programs."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
 from aiohttp import web
 
 from gateway.addressed import JOB, job_of
+from gateway.keys import REDIS
+from gateway.parked import moment, parked_detail
 from gateway.principal import Scope, principal_of
 from gateway.routes import Route
 from gateway.shapes import LimiterModel, envelope
@@ -21,6 +22,7 @@ Code = Literal[
     "concurrency",
     "delayed",
     "backoff",
+    "destination",
     "jobs_ahead",
     "workers_busy",
     "next",
@@ -85,7 +87,8 @@ async def why(request: web.Request) -> web.Response:
     listed, job_id = await job_of(request)
     stands = await standing(listed.queue.store, job_id)
     whole = principal_of(request).is_platform
-    reasons = list(_reasons(stands))
+    parked = await parked_detail(request.app[REDIS], listed.queue, job_id, stands)
+    reasons = list(_reasons(stands, parked))
     if not whole:
         reasons = [Reason(code=r.code, detail=_UNCOUNTED.get(r.code, r.detail)) for r in reasons]
     waits = stands.state is State.WAITING
@@ -106,12 +109,12 @@ async def why(request: web.Request) -> web.Response:
         limited_until=stands.limited_until_ms,
         delayed_until=stands.due_ms,
         rate_per_second=round(stands.rate_per_s, 3) if whole and stands.rate_per_s else None,
-        estimated_start=stands.start_ms(),
+        estimated_start=None if parked else stands.start_ms(),
     )
     return envelope(told.model_dump(by_alias=True))
 
 
-def _reasons(stands: Standing) -> Iterator[Reason]:
+def _reasons(stands: Standing, parked: str | None) -> Iterator[Reason]:
     """In the order in which a worker that asks for a job meets them."""
     if stands.state is State.ACTIVE:
         yield Reason(code="running", detail=f"It runs on the worker {stands.worker}.")
@@ -121,7 +124,9 @@ def _reasons(stands: Standing) -> Iterator[Reason]:
         return
     held_up = list(_of_the_queue(stands))
     yield from held_up
-    if stands.state is State.DELAYED:
+    if parked is not None:
+        yield Reason(code="destination", detail=parked)
+    elif stands.state is State.DELAYED:
         yield _of_the_clock(stands)
     elif stands.ahead:
         least = "" if stands.ahead_exact else "at least "
@@ -139,7 +144,7 @@ def _of_the_queue(stands: Standing) -> Iterator[Reason]:
     if stands.limited_until_ms is not None and stands.limiter is not None:
         starts = _counted(stands.limiter.max, "start", "starts")
         limit = f"{starts} in {stands.limiter.duration} ms"
-        until = _moment(stands.limited_until_ms)
+        until = moment(stands.limited_until_ms)
         yield Reason(
             code="rate_limited",
             detail=f"The rate limit ({limit}) lets nothing start before {until}.",
@@ -156,7 +161,7 @@ def _of_the_queue(stands: Standing) -> Iterator[Reason]:
 
 def _of_the_clock(stands: Standing) -> Reason:
     due_ms = stands.due_ms or 0
-    due = f"due {_moment(due_ms)}" if due_ms > stands.now_ms else "due now"
+    due = f"due {moment(due_ms)}" if due_ms > stands.now_ms else "due now"
     if stands.header.started:
         made = _counted(stands.header.made, "failed attempt", "failed attempts")
         detail = f"It waits to be tried again after {made}; {due}."
@@ -166,11 +171,6 @@ def _of_the_clock(stands: Standing) -> Reason:
 
 def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
-
-
-def _moment(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 ROUTES = (Route("GET", JOB + "/why", why, Scope.READ, answer=Why),)

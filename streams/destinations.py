@@ -18,8 +18,8 @@ from streams.store import change
 Outcome = Literal["success", "failure", "neutral", "gone"]
 FORGET_MS = 30 * DAY_MS
 _STALE_A_CALL = 10
-_ADMITTING = ("patience_ms", "spread_ms", "most_ms", "forget_ms")
-_SETTLING = (*("lease_ms", "window_ms", "requests", "percent", "open_ms", "openings", "forget_ms"),)
+_ADMITTING = ("patience_ms", "open_ms", "forget_ms")
+_SETTLING = ("window_ms", "requests", "percent", "open_ms", "openings", "forget_ms")
 
 
 class Destination(NamedTuple):
@@ -56,12 +56,18 @@ class Rules:
     """Openings in a row after which the destination is disabled."""
     patience_ms: int = DAY_MS
     """How long a job waits for an open circuit before it has failed."""
-    spread_ms: int = 60_000
-    """Deferred jobs come back one by one within this time."""
-    most_ms: int = 300_000
-    """No deferral is longer, so that what an operator changes has an effect soon."""
     forget_ms: int = FORGET_MS
     """A destination that nobody has set or disabled is forgotten after so long without use."""
+
+    def limits(self) -> dict[str, Any]:
+        """What holds for a destination without limits of its own, as scripts take it."""
+        rate = self.rate or Limiter(0, 0)
+        return {
+            "lease_ms": self.lease_ms,
+            "limit": self.concurrency,
+            "rate_max": rate.max,
+            "rate_ms": rate.duration,
+        }
 
 
 class Ended(NamedTuple):
@@ -79,9 +85,12 @@ class Granted(NamedTuple):
 
 
 class Later(NamedTuple):
-    """Come back: `retry_after`, `circuit_open`, `circuit_half_open`, `concurrency` or `rate`."""
+    """Wait: `retry_after`, `circuit_open`, `circuit_half_open`, `concurrency` or `rate`."""
 
     after_ms: int
+    """The longest wait: then the job asks again by itself."""
+    look_ms: int
+    """There is no room before."""
     reason: str
 
 
@@ -100,6 +109,8 @@ class Settled(NamedTuple):
     counted: bool
     became: str
     why: str
+    room: int
+    """Parked jobs that may come; their places are kept for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +128,10 @@ class Known:
 
 
 async def admit(
-    redis: Redis, to: Destination, job_id: str, lease: str, rules: Rules
+    redis: Redis, to: Destination, job_id: str, lease: str, rules: Rules, *, returns: bool = False
 ) -> Granted | Later | Never:
-    """A lease, called `<job> <random>`, that replaces what a dead worker left to the job."""
-    rate = rules.rate or Limiter(0, 0)
+    """A lease, called `<job> <random>`, that replaces what a dead worker left to the job.
+    `returns`: the job was put off before, so that it may have a place that was kept for it."""
     reply = await change(
         redis,
         to.keys,
@@ -129,14 +140,12 @@ async def admit(
         origin=to.origin,
         job=job_id,
         lease=lease,
-        lease_ms=rules.lease_ms,
-        limit=rules.concurrency,
-        rate_max=rate.max,
-        rate_ms=rate.duration,
+        returns=int(returns),
+        **rules.limits(),
         **{name: getattr(rules, name) for name in _ADMITTING},
     )
     if reply[0] == b"DEFER":
-        return Later(int(reply[1]), reply[2].decode())
+        return Later(int(reply[1]), int(reply[2]), reply[3].decode())
     if reply[0] == b"DISABLED":
         return Never(reply[1].decode(), reply[2].decode())
     return Granted()
@@ -151,10 +160,11 @@ async def settle(redis: Redis, to: Destination, lease: str, ended: Ended, rules:
         lease=lease,
         outcome=ended.outcome,
         defer_ms=ended.defer_ms,
+        **rules.limits(),
         **{name: getattr(rules, name) for name in _SETTLING},
         who=ended.who,
     )
-    return Settled(reply[0] == b"OK", reply[1].decode(), reply[2].decode())
+    return Settled(reply[0] == b"OK", reply[1].decode(), reply[2].decode(), int(reply[3]))
 
 
 async def write_down(redis: Redis, to: Destination, forget_ms: int) -> None:
@@ -199,7 +209,7 @@ async def find(redis: Redis, identifier: str) -> Known | None:
     state, reason = about.pop("state", "closed"), about.pop("reason", None)
     if state == "open" and int(about["until"]) <= now_ms:
         state = "half_open"
-    for internal in ("probe", "pace", "mean", "kept"):
+    for internal in ("probe", "parked", "promised", "promised_until", "kept"):
         about.pop(internal, None)
     numbers = {name: int(value) for name, value in about.items()}
     return Known(to, state, reason, running, numbers)
@@ -266,35 +276,3 @@ async def clock_ms(redis: Redis, at: keys.Keys) -> int:
     """Epoch milliseconds by the clock of the node that has these keys."""
     seconds, micros = await redis.command(b"TIME", key=at.prefix)
     return int(seconds) * 1_000 + int(micros) // 1_000
-
-
-class SecretShelf:
-    """Where sealed signing keys lie: opaque text with a version, one per destination."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def now_ms(self, organization_id: str, origin: str) -> int:
-        """By the clock of Redis."""
-        return await clock_ms(self._redis, Destination(organization_id, origin).keys)
-
-    async def load(self, organization_id: str, origin: str) -> tuple[int, str | None]:
-        """Version and text; 0 and None when there is none."""
-        at = Destination(organization_id, origin).keys
-        version, sealed = await self._redis.command(
-            b"HMGET", at["secret"], b"version", b"sealed", key=at.prefix
-        )
-        return int(version or 0), sealed.decode() if sealed else None
-
-    async def keep(
-        self, organization_id: str, origin: str, version: int, sealed: str, who: bytes
-    ) -> bool:
-        """Replace what `load` answered; False when somebody else did so since.
-
-        A repetition after a lost reply finds its own text and is a success.
-        """
-        at = Destination(organization_id, origin).keys
-        reply = await change(
-            self._redis, at, "dest_secret", version=version, sealed=sealed, who=who
-        )
-        return bool(reply[2] == sealed.encode())

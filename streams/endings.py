@@ -14,6 +14,15 @@ KINDS = ("complete", "retry", "fail", "release")
 Words = tuple[Argument, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a parked job waits for (`streams.parking`). The name has no colon."""
+
+    name: str
+    look_ms: int
+    """There is no room before: then the gate is looked at."""
+
+
 @dataclass(slots=True)
 class Ending:
     """A claim and what becomes of its job. `kind`: complete, retry, fail or release."""
@@ -26,6 +35,8 @@ class Ending:
     charged: bool = True
     started: bool = True
     """Whether the handler was called: a job given back before that keeps its time of expiry."""
+    gate: Gate | None = None
+    """A job to retry is parked there."""
     _words: Words | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -101,8 +112,9 @@ def _retry(ending: Ending) -> Words:
     claim = ending.claim
     header = claim.job.header.moved(claim.origin, made=int(ending.charged), endings=0)
     text = header.render(nonce=bool(header.nonce))
-    history = ending.history
-    return (claim.lane, claim.entry, claim.job.id, text, history, ending.delay_ms)
+    history, gate = ending.history, ending.gate
+    where = (gate.name, gate.look_ms) if gate else ("", 0)
+    return (claim.lane, claim.entry, claim.job.id, text, history, ending.delay_ms, *where)
 
 
 def _fail(ending: Ending) -> Words:

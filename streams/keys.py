@@ -18,6 +18,8 @@ _NAMES = {
     "jobs": "jobs",
     "delayed": "delayed",
     "delayed_jobs": "delayed:jobs",
+    "parked": "parked",
+    "gates": "gates",
     "blobs": "blobs",
     "run": "run",
     "completed": "completed",

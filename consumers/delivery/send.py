@@ -34,7 +34,7 @@ class Desk(Protocol):
     """Who may deliver, with which keys (`consumers.destinations.Destinations`)."""
 
     async def admit(
-        self, organization_id: str, origin: str, job_id: str
+        self, organization_id: str, origin: str, job_id: str, *, returns: bool = False
     ) -> Admitted | Deferred | Disabled: ...
     async def settle(self, lease: Lease, outcome: About, defer_ms: int = 0) -> None: ...
     async def keys(self, organization_id: str, origin: str) -> list[str]: ...
@@ -87,11 +87,12 @@ def headers_of(webhook: Webhook, identifier: str, timestamp_s: int, signed: str)
 
 async def admitted(delivery: Delivery, webhook: Webhook, job: Job) -> Lease:
     """The right to try now. Raises RetryLater or Reject, neither of which charges an attempt."""
-    match await delivery.desk.admit(webhook.organization_id, webhook.url, job.id):
+    returns = job.attempts_started - 1 > job.attempts_made
+    match await delivery.desk.admit(webhook.organization_id, webhook.url, job.id, returns=returns):
         case Admitted(lease):
             return lease
-        case Deferred(after_ms, reason):
-            raise RetryLater(after_ms, f"the destination gets nothing now: {reason}")
+        case Deferred(after_ms, reason, gate):
+            raise RetryLater(after_ms, f"the destination gets nothing now: {reason}", gate=gate)
         case Disabled(reason, message):
             raise Reject(message, code=reason)
 

@@ -1,24 +1,26 @@
 #!lua flags=allow-oom
--- retry: claimed jobs whose attempt failed wait out their backoff.
---   jobs: (lane entry id header history delay_ms)*; header and history are final
+-- retry: claimed jobs whose attempt failed wait out their backoff; those with a gate are parked: they
+--   wait until the gate has room (`unpark`), and no longer than the delay.
+--   jobs: (lane entry id header history delay_ms gate look_ms)*; header and history are final
 --   answers word, now, then index, word pairs for jobs that were not ours
 -- from: active
 -- to: delayed
--- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake meta
+-- keys: @lanes jobs delayed delayed_jobs completed dead gone_jobs events wake meta parked gates
 -- args: token list...
 -- replies: OK
 -- uses: already held tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local found, lanes_of, entries, ids = held(list, 6, token)
+local found, lanes_of, entries, ids = held(list, 8, token)
 local capped, head = unpack(redis.call('HMGET', meta, 'concurrency', 'due'))
 head = tonumber(head)
 redis.call('ZCARD', delayed)
 redis.call('HLEN', delayed_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
+redis.call('ZCARD', parked); redis.call('ZCARD', gates)
 
 local reply, moved, sooner = {'OK', now}, {}, false
 for k = 1, #ids do
-  local fields, at = found[k], list + (k - 1) * 6
+  local fields, at = found[k], list + (k - 1) * 8
   if type(fields) == 'string' then reply[#reply + 1] = k; reply[#reply + 1] = fields
   else
     local body, rest = '', ''
@@ -32,6 +34,12 @@ for k = 1, #ids do
     redis.call('HSET', jobs, ids[k], 'd')
     redis.call('XACK', KEYS[lanes_of[k] + 2], 'workers', entries[k])
     redis.call('XDEL', KEYS[lanes_of[k] + 2], entries[k])
+    local gate = ARGV[at + 6]
+    if gate ~= '' then
+      local added = string.match(ARGV[at + 3], '^' .. string.rep('[^:]*:', 9) .. '(%d+)')
+      redis.call('ZADD', parked, 0, gate .. ':' .. added .. ':' .. string.format('%.0f', due) .. ':' .. ids[k])
+      redis.call('ZADD', gates, 'LT', now + ARGV[at + 7], gate)
+    end
     moved[#moved + 1] = ids[k]
     if not head or due < head then head, sooner = due, true end
   end

@@ -32,8 +32,8 @@ from outbound.client import Client, open_client
 from schemas.spec import QueueSpec
 from streams import Job, Queue, Redis, RedisSettings
 from streams.claims import Claims
-from streams.destinations import SecretShelf
 from streams.link import Link
+from streams.secret_shelf import SecretShelf
 from streams.upkeep import Upkeep
 
 QUEUE = QueueSpec("chaos", lease_ms=1)

@@ -35,6 +35,7 @@ from schemas.spec import Limiter
 from streams import Redis, connect
 from streams import destinations as store
 from streams.destinations import Destination, Ended, Rules
+from streams.endings import Gate
 from streams.keys import Keys
 from streams.live import START, Events
 from streams.scripts import RECORDS, Command
@@ -121,43 +122,15 @@ async def test_a_probe_whose_worker_died_is_made_again_by_its_job(redis: Redis) 
     await take(destinations, job="other")
 
 
-async def test_deferred_jobs_get_times_of_their_own(redis: Redis, raw: Any) -> None:
-    """A delivery takes a second here, and five run at once: one is over every 200 ms."""
-    destinations = desk(redis, concurrency=5, spread_ms=10_000)
-    assert len([await take(destinations, job=f"j{n}") for n in range(5)]) == 5
-    raw.hset(HERE.keys["about"], "mean", 1_000)
-    waits = [(await destinations.admit(ORG, URL, f"w{n}")).after_ms for n in range(40)]  # type: ignore[union-attr]
-    assert len(set(waits)) == len(waits)
-    assert all(1 <= wait <= 10_200 for wait in waits)
-    assert max(waits) > 20 * min(waits)
-
-
-async def test_however_many_wait_they_come_within_the_spread(redis: Redis, raw: Any) -> None:
-    destinations = desk(redis, concurrency=1, spread_ms=200)
-    await take(destinations)
-    raw.hset(HERE.keys["about"], "mean", 50)
-    waits = [(await destinations.admit(ORG, URL, f"w{n}")).after_ms for n in range(60)]  # type: ignore[union-attr]
-    assert max(waits) <= 221
-
-
-async def test_the_longer_deliveries_take_the_further_apart_deferred_jobs_come(
-    redis: Redis,
-) -> None:
-    """Also when none has ended yet: one that has been running for long tells as much."""
-    destinations = desk(redis, concurrency=1, spread_ms=60_000)
-    await take(destinations)
-    began_ms = await clock_ms(redis, "x")
-    await clock_passes(redis, "x", began_ms + 400)
-    first = await destinations.admit(ORG, URL, "w1")
-    assert isinstance(first, Deferred)
-    assert first.after_ms >= 20 + 0.8 * 400
-
-
-async def test_no_wait_is_longer_than_the_longest(redis: Redis) -> None:
-    destinations = desk(redis, most_ms=5_000)
+async def test_a_job_that_waits_asks_again_by_itself_after_its_patience(redis: Redis) -> None:
+    """Not sooner: it is released when there is room, or something else happens."""
+    destinations = desk(redis, concurrency=1)
     lease = (await take(destinations)).lease
+    full = await destinations.admit(ORG, URL, "j")
+    assert full == Deferred(destinations.rules.patience_ms, "concurrency", Gate(HERE.id, 1_000))
     await destinations.settle(lease, "failure", defer_ms=86_400_000)
-    assert await destinations.admit(ORG, URL, "j") == Deferred(5_000, "retry_after")
+    asked = await destinations.admit(ORG, URL, "j")
+    assert asked == Deferred(destinations.rules.patience_ms, "retry_after", Gate(HERE.id, 30_000))
 
 
 async def test_retry_after_keeps_the_others_away_and_the_later_one_holds(redis: Redis) -> None:
@@ -170,7 +143,9 @@ async def test_retry_after_keeps_the_others_away_and_the_later_one_holds(redis: 
     admission = await destinations.admit(ORG, URL, "other")
     assert isinstance(admission, Deferred)
     assert admission.reason == "retry_after"
-    assert 50_000 < admission.after_ms <= 61_000
+    known = await store.find(redis, HERE.id)
+    assert known is not None
+    assert known.numbers["not_before"] - await clock_ms(redis, "x") > 50_000
     await take(destinations, "https://elsewhere.example/")
 
 
@@ -181,7 +156,7 @@ async def test_the_rate_is_exact_and_says_when_to_come_back(redis: Redis) -> Non
         await destinations.settle(lease, "success")
     admission = await destinations.admit(ORG, URL, "j")
     assert isinstance(admission, Deferred)
-    assert (admission.reason, admission.after_ms) == ("rate", 300_000)
+    assert (admission.reason, admission.gate.look_ms) == ("rate", 30_000)
 
 
 async def test_a_rate_that_has_passed_admits_again(redis: Redis) -> None:
@@ -209,7 +184,7 @@ async def test_it_opens_at_ten_deliveries_of_which_seven_failed(redis: Redis) ->
     admission = await destinations.admit(ORG, URL, "j")
     assert isinstance(admission, Deferred)
     assert admission.reason == "circuit_open"
-    assert 29_000 < admission.after_ms <= 31_000
+    assert 20_000 < admission.gate.look_ms <= 30_000
     (opened,) = await store.history(redis, HERE.id)
     assert (opened["event"], opened["reason"]) == ("opened", "7 of 10 deliveries failed")
 
@@ -365,7 +340,6 @@ async def test_leases_that_end_while_redis_is_away_are_given_back_when_it_is_the
             return (known.running, known.numbers.get("failure")) == (0, 3)
 
         await until(counted, within_s=PATIENCE_S, what="all places are free and counted once")
-        await destinations.close()
         await redis.close()
 
 
@@ -424,6 +398,9 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 # Scripts: decide, then write
 
 
+LIMITS = {"lease_ms": 60_000, "limit": 5, "rate_max": 100, "rate_ms": 60_000}
+
+
 def script_calls(at: Keys) -> dict[str, Command]:
     """Every script, in every way it can go, on a destination that has everything."""
     admit = {
@@ -431,20 +408,17 @@ def script_calls(at: Keys) -> dict[str, Command]:
         "origin": HERE.origin,
         "job": "j",
         "lease": "new",
-        "lease_ms": 60_000,
-        "limit": 5,
-        "rate_max": 100,
-        "rate_ms": 60_000,
+        "returns": 0,
+        **LIMITS,
         "patience_ms": 60_000,
-        "spread_ms": 1_000,
-        "most_ms": 1_000,
+        "open_ms": 1_000,
         "forget_ms": 60_000,
     }
     settle = {
         "lease": "old",
         "outcome": "success",
         "defer_ms": 0,
-        "lease_ms": 60_000,
+        **LIMITS,
         "window_ms": 60_000,
         "requests": 2,
         "percent": 50,
@@ -463,6 +437,8 @@ def script_calls(at: Keys) -> dict[str, Command]:
         "admit again": call("dest_admit", **admit | {"lease": "old"}),
         "admit defers": call("dest_admit", **admit | {"limit": 1}),
         "admit by rate": call("dest_admit", **admit | {"rate_max": 1}),
+        "admit a parked one": call("dest_admit", **admit | {"returns": 1}),
+        "look": call("dest_look", count=9, unused=1, **LIMITS, open_ms=1_000, forget_ms=60_000),
         "settle": call("dest_settle", **settle),
         "settle opens": call("dest_settle", **settle | {"outcome": "failure"}),
         "settle disables": call("dest_settle", **settle | {"outcome": "gone", "defer_ms": 1_000}),
@@ -485,12 +461,13 @@ def fill(raw: Any, at: Keys) -> None:
         "org": ORG,
         "origin": HERE.origin,
         "success": 1,
-        "mean": 10,
         "openings": 1,
-        "pace": 1,
+        "parked": 7,
+        "promised": 1,
+        "promised_until": (now_ms + 5_000),
     }
     raw.hset(at["about"], mapping=about)
-    raw.zadd(at["leases"], {"old": now_ms + 3_600_000})
+    raw.zadd(at["leases"], {"old": now_ms + 55_000})
     raw.zadd(at["rate"], {"old": now_ms})
     raw.zadd(at["since"], {"j": now_ms})
     raw.hset(at["window"], mapping={f"{now_ms * 10 // 60_000}-": 2, "5+": 9})
@@ -543,6 +520,8 @@ WORDS = {
     "admit again": b"OK",
     "admit defers": b"DEFER",
     "admit by rate": b"DEFER",
+    "admit a parked one": b"OK",
+    "look": b"OK",
     "settle": b"OK",
     "settle opens": b"OK",
     "settle disables": b"OK",

@@ -19,7 +19,8 @@ from credentials.keyring import Keyring
 from credentials.webhook_secrets import HOUR_MS, WebhookSecrets
 from outbound.client import open_client
 from streams import NewJob, Queue, Redis
-from streams.destinations import Destination, Rules, SecretShelf, find
+from streams.destinations import Destination, Rules, find
+from streams.secret_shelf import SecretShelf
 
 ORG = "org-1"
 SLOTS, LIMIT, EACH = 20, 5, 200
@@ -39,9 +40,10 @@ def hanging(release: asyncio.Event):
 async def delivering(redis: Redis, rules: Rules) -> AsyncIterator[Worker]:
     kek = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
     signing = WebhookSecrets(SecretShelf(redis), Keyring.parse(f"k1:{kek}"), 24 * HOUR_MS)
-    async with open_client(open_settings()) as client:
+    desk = Destinations(redis, signing, rules)
+    async with open_client(open_settings()) as client, desk:
         worker = Worker(webhooks.PROCESSOR, concurrency=SLOTS, redis=redis)
-        worker.state = Delivery(client, Destinations(redis, signing, rules))
+        worker.state = Delivery(client, desk)
         async with worker:
             yield worker
 
@@ -72,7 +74,7 @@ def identifiers(server: Receiver) -> list[str]:
 @pytest.mark.timeout(2 * PATIENCE_S)
 async def test_healthy_deliveries_are_all_made_while_the_others_hang(redis: Redis) -> None:
     queue, release = Queue("webhooks", redis), asyncio.Event()
-    rules = Rules(concurrency=LIMIT, spread_ms=1_000)
+    rules = Rules(concurrency=LIMIT)
     async with receiver(hanging(release)) as stuck, receiver(reply(200)) as healthy:
         # The hanging ones come first: without limits they would take all slots and keep them.
         await queue.add_many(jobs(stuck.url, EACH) + jobs(healthy.url, EACH))
@@ -99,7 +101,7 @@ async def test_a_destination_of_two_tenants_is_two(redis: Redis) -> None:
     queue, release = Queue("webhooks", redis), asyncio.Event()
     async with receiver(hanging(release)) as server:
         await queue.add_many(jobs(server.url, 30) + jobs(server.url, 1, "org-2"))
-        async with delivering(redis, Rules(concurrency=2, spread_ms=200)):
+        async with delivering(redis, Rules(concurrency=2)):
 
             async def three() -> bool:
                 return len(server.requests) == 3

@@ -23,7 +23,8 @@ from credentials.webhook_secrets import (
     generate,
 )
 from streams import Redis, connect
-from streams.destinations import Destination, SecretShelf, record
+from streams.destinations import Destination, record
+from streams.secret_shelf import SecretShelf
 
 ORG, URL = "org-1", "https://example.com/hook"
 ORIGIN = "https://example.com"

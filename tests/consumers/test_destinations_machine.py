@@ -26,9 +26,18 @@ from streams.scripts import RECORDS, Script, parse
 NIGHTLY = settings.get_current_profile_name() == "nightly"
 EXAMPLES, STEPS = (600, 80) if NIGHTLY else (80, 40)
 NUMBERS = Numbers()
+LIMITS = {
+    "lease_ms": NUMBERS.lease_ms,
+    "limit": NUMBERS.limit,
+    "rate_max": NUMBERS.rate_max,
+    "rate_ms": NUMBERS.rate_ms,
+}
 JOBS = st.sampled_from(["j1", "j2", "j3"])
 OUTCOMES = st.sampled_from(["success", "failure", "failure", "failure", "neutral", "gone"])
 FRESH = count()
+
+
+ROOM = resources.files("streams").joinpath("lua", "_room.lua").read_text()
 
 
 def on_the_tests_clock(name: str) -> Script:
@@ -36,10 +45,11 @@ def on_the_tests_clock(name: str) -> Script:
     source = resources.files("streams").joinpath("lua", "records", f"{name}.lua").read_text()
     told = source.replace("redis.call('TIME')", "redis.call('HMGET', about, 'clock_s', 'clock_us')")
     assert told != source
-    return parse(name, told, {})
+    return parse(name, told, {"room": ROOM})
 
 
 ADMIT, SETTLE = on_the_tests_clock("dest_admit"), on_the_tests_clock("dest_settle")
+LOOK = on_the_tests_clock("dest_look")
 SWITCH = RECORDS["dest_switch"]
 
 
@@ -70,7 +80,7 @@ class Life(RuleBasedStateMachine):
         command = script.command(self.at, **named)
         return script.check(self.raw.execute_command("EVAL", script.source, *command[2:]))
 
-    def admit(self, job: str, lease: str) -> tuple[str, str]:
+    def admit(self, job: str, lease: str, *, returns: bool = False) -> tuple[str, str]:
         n = NUMBERS
         reply = self.call(
             ADMIT,
@@ -78,22 +88,20 @@ class Life(RuleBasedStateMachine):
             origin="https://x.example",
             job=job,
             lease=lease,
-            lease_ms=n.lease_ms,
-            limit=n.limit,
-            rate_max=n.rate_max,
-            rate_ms=n.rate_ms,
+            returns=int(returns),
+            **LIMITS,
             patience_ms=n.patience_ms,
-            spread_ms=n.spread_ms,
-            most_ms=n.most_ms,
+            open_ms=n.open_ms,
             forget_ms=n.forget_ms,
         )
         word = reply[0].decode()
-        expected, reason = self.model.admit(job, lease)
+        expected, reason = self.model.admit(job, lease, returns=returns)
         assert word == expected, (reply, reason)
         if word == "DEFER":
-            assert reply[2].decode() == reason
-            earliest = min(n.most_ms, self.model.floor(reason) - self.model.now)
-            assert max(1, earliest) <= reply[1] <= n.most_ms
+            assert reply[3].decode() == reason
+            assert 1 <= reply[1] <= n.patience_ms + 1
+            earliest = min(30_000, self.model.floor(reason) - self.model.now)
+            assert max(50, earliest) <= reply[2] <= 30_000
         elif word == "DISABLED":
             assert reply[1].decode() == reason
             if reason == "destination_disabled":
@@ -107,9 +115,17 @@ class Life(RuleBasedStateMachine):
         self.model.now += ms
         self.tell()
 
-    @rule(job=JOBS)
-    def ask(self, job: str) -> None:
-        self.admit(job, self.lease_of(job))
+    @rule(job=JOBS, returns=st.booleans())
+    def ask(self, job: str, *, returns: bool) -> None:
+        self.admit(job, self.lease_of(job), returns=returns)
+
+    @rule(parked=st.sampled_from([0, 1, 2, 50]), unused=st.sampled_from([0, 0, 1, 3]))
+    def look(self, parked: int, unused: int) -> None:
+        n = NUMBERS
+        more = {"open_ms": n.open_ms, "forget_ms": n.forget_ms}
+        reply = self.call(LOOK, count=parked, unused=unused, **LIMITS, **more)
+        assert reply[1] == self.model.look(parked, unused)
+        assert 50 <= reply[2] <= 30_000
 
     @precondition(lambda self: self.model.state != "disabled")
     @rule(job=JOBS, pause_ms=st.sampled_from([0, 0, 4_500, 5_000]))
@@ -163,7 +179,7 @@ class Life(RuleBasedStateMachine):
             lease=lease,
             outcome=outcome,
             defer_ms=defer_ms,
-            lease_ms=n.lease_ms,
+            **LIMITS,
             window_ms=n.window_ms,
             requests=n.requests,
             percent=n.percent,
@@ -172,7 +188,8 @@ class Life(RuleBasedStateMachine):
             forget_ms=n.forget_ms,
             who="{}",
         )
-        assert (reply[0].decode(), reply[1].decode()) == self.model.settle(lease, outcome, defer_ms)
+        told = reply[0].decode(), reply[1].decode(), reply[3]
+        assert told == self.model.settle(lease, outcome, defer_ms)
 
     @precondition(lambda self: self.model.state == "open")
     @rule(job=JOBS)

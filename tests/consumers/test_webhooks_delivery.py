@@ -29,6 +29,7 @@ from consumers.delivery.send import READ_BYTES
 from consumers.destinations import Deferred, Disabled
 from consumers.processor import Reject, Retry, RetryLater
 from outbound.settings import OutboundSettings
+from streams.endings import Gate
 from streams.errors import Unavailable
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -386,10 +387,11 @@ async def test_a_body_that_is_too_long_is_not_sent() -> None:
 
 async def test_a_deferred_delivery_is_no_attempt() -> None:
     async with receiver(reply(200)) as server, sender() as send:
-        send.desk.answer = Deferred(1_234, "circuit_open")
+        gate = Gate("0" * 32, 500)
+        send.desk.answer = Deferred(1_234, "circuit_open", gate)
         with pytest.raises(RetryLater) as caught:
             await send(server.url)
-    assert caught.value.after_ms == 1_234
+    assert (caught.value.after_ms, caught.value.gate) == (1_234, gate)
     assert (server.connections, send.records, send.desk.settled) == (0, [], [])
 
 

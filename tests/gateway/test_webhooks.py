@@ -202,17 +202,32 @@ async def test_limits_of_its_own_hold_and_can_be_taken_back(
     assert raw.ttl(f"cs:dest:{{{HERE.id}}}:about") == -1
     assert await store.admit(redis, HERE, "j1", "l1", Rules()) == ()
     later = await store.admit(redis, HERE, "j2", "l2", Rules())
-    assert later[1] == "concurrency"
+    assert later[2] == "concurrency"
     for n in (1, 3):
         await store.settle(redis, HERE, f"l{n}", Ended("success"), Rules())
-        answer = await store.admit(redis, HERE, "j", f"l{n + 2}", Rules())
+        answer = await store.admit(redis, HERE, "j2", f"l{n + 2}", Rules(), returns=True)
         assert (answer == ()) is (n == 1)
-    assert answer[1] == "rate"
+    assert answer[2] == "rate"
     row = await ask(tenant, f"{AT}/{HERE.id}/limits", "PUT", json={})
     assert row["limits"] == {"concurrency": None, "rate": None}
     assert raw.ttl(f"cs:dest:{{{HERE.id}}}:about") > 0
     assert [deed["action"] for deed in audit(raw, HERE)] == ["destination.limit"] * 2
     assert audit(raw, HERE)[0]["parameters"] == {"origin": HERE.origin, **wanted}
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [("POST", "/enable", None), ("POST", "/disable", None), ("PUT", "/limits", {"concurrency": 9})],
+)
+async def test_workers_look_at_what_waits_for_a_destination_that_was_changed(
+    redis: Redis, raw: Any, tenant: ClientSession, verb: str, path: str, body: Any
+) -> None:
+    await deliver(redis, HERE, "success")
+    await ask(tenant, f"{AT}/{HERE.id}{path}", verb, json=body)
+    assert not raw.exists("cs:{webhooks}:gates"), "nothing is parked there"
+    raw.zadd("cs:{webhooks}:gates", {HERE.id: 10**13})
+    await ask(tenant, f"{AT}/{HERE.id}{path}", verb, json=body)
+    assert raw.zscore("cs:{webhooks}:gates", HERE.id) == 0
 
 
 async def test_an_organization_chooses_how_its_webhooks_are_tried_again(

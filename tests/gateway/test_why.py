@@ -4,12 +4,15 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from by_hand import Hand
 
 from gateway.settings import GatewaySettings
 from schemas.job import JobOptions
 from schemas.spec import Limiter
 from streams import NewJob, Queue, Redis
 from streams.claims import Claims
+from streams.destinations import Destination, Ended, Rules, admit, settle, switch
+from streams.endings import Gate
 from streams.why import rate
 from tests.gateway.callers import key
 from tests.gateway.samples import Serve
@@ -304,3 +307,37 @@ def test_the_rate_counts_recent_endings_until_now() -> None:
 async def test_no_such_job(http: ClientSession) -> None:
     async with http.get("/queue/vc-issuance/job/nobody/why") as response:
         assert response.status == 404
+
+
+async def test_a_parked_webhook_waits_for_its_destination(
+    http: ClientSession, redis: Redis
+) -> None:
+    """What holds the destination up, and how many of its jobs come first."""
+    url = "https://example.com/hook"
+    to = Destination("org-1", "https://example.com")
+    queue, rules = Queue("webhooks", redis), Rules(concurrency=1, requests=1)
+    hand = Hand(redis, queue.spec)
+    data = {"url": url, "method": "POST", "payload": {}, "event": "x", "organizationId": "org-1"}
+    await queue.add_many([NewJob("x", data, JobOptions(job_id=f"j{n}")) for n in range(2)])
+    for claim in await hand.take(2):
+        await admit(redis, to, claim.job.id, f"{claim.job.id} 1", rules)
+        await hand.retry(claim, delay_ms=HOUR_MS, gate=Gate(to.id, 1_000))
+
+    async def told(job_id: str) -> str:
+        async with http.get(f"/queue/webhooks/job/{job_id}/why") as response:
+            answer = (await response.json())["data"]
+        assert answer["estimatedStart"] is None
+        (detail,) = (r["detail"] for r in answer["reasons"] if r["code"] == "destination")
+        return str(detail)
+
+    assert await told("j0") == (
+        "It waits for its destination, https://example.com, which gets as many deliveries at once "
+        "or in a time as it may (1 run); 0 jobs come before it."
+    )
+    assert (await told("j1")).endswith("; 1 job comes before it.")
+    await settle(redis, to, "j0 1", Ended("failure"), rules)
+    assert "because 1 of 1 deliveries failed: its circuit is open" in await told("j1")
+    await settle(redis, to, "j0 1", Ended("neutral", 60_000), rules)
+    assert "asked to be left alone until" in await told("j1")
+    await switch(redis, to, enabled=False, who=b"{}")
+    assert "which is disabled: it will fail" in await told("j1")

@@ -34,6 +34,7 @@ from streams.scripts import SCRIPTS
 
 KEYS = QueueKeys(SPEC.name)
 CALLS = (
+    *("gates", "unpark", "unpark none", "retry parked"),
     *(
         "acknowledge",
         "add",

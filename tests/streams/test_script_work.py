@@ -50,6 +50,7 @@ _DEEDS = (
     f"for n = 1, {DEEDS} do redis.call('XADD', KEYS[1], n .. '-1', 'a', '{{}}', 'o', 'done') end"
 )
 OLD = 10**12
+GATE = "ab" * 16
 HEADER = "1:5:1:1:0:1:::5.1-0:1000"
 BODY = '{"name":"work","data":{"text":"' + "x" * TEXT_BYTES + '"}}'
 HISTORY = '[{"attempt":1,"reason":"failed","message":"' + "m" * 2_000 + '","at":1}]'
@@ -88,10 +89,24 @@ def settled(raw: Any, kind: str) -> Iterator[Command]:
         words = [word for c in claims for word in (c.entry, c.job_id, HEADER, BODY)]
         yield call(kind, ACTIVE_LANE, len(claims), *words, token="t")
         return
-    extra = {"retry": (HEADER, HISTORY, 5), "fail": (HEADER, HISTORY, ""), "release": (1,)}[kind]
+    parked = (HEADER, HISTORY, 5, GATE, 0)
+    extra = {"retry": parked, "fail": (HEADER, HISTORY, ""), "release": (1,)}[kind]
     yield call(
         kind, *(w for c in claims for w in (ACTIVE_LANE, c.entry, c.job_id, *extra)), token="t"
     )
+
+
+def unparked(raw: Any) -> Iterator[Command]:
+    """A line of jobs that have moved on, and behind it one of jobs that are there."""
+    there = raw.zrange(KEYS["delayed"], 0, 999, withscores=True)
+    line = [f"{GATE}:{OLD}:7:gone-{n}" for n in range(1_000)]
+    line += [f"{GATE}:{OLD + 1}:{int(score) % 10**13}:{job.decode()}" for job, score in there]
+    raw.zadd(KEYS["parked"], dict.fromkeys(line, 0))
+    left = 1
+    while left:
+        command = call("unpark", gate=GATE, most=1_000, look_ms=0)
+        yield command
+        left = raw.zlexcount(KEYS["parked"], "-", "+")
 
 
 def queue_calls(raw: Any, name: str) -> Iterator[Command]:
@@ -123,6 +138,9 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
             yield call(name, "max", "", event="limits", **one)
         case "counts":
             yield call(name, silent_ms=10_000)
+        case "gates":
+            raw.zadd(KEYS["gates"], {f"{n:032x}": 0 for n in range(1_000)})
+            yield call(name, most=20, held_ms=5_000, longest_ms=60_000)
         case "heartbeat":
             yield call(name, worker="w1", slots=100, info=b"{}")
         case "leave":
@@ -182,6 +200,8 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
                 yield call(name, silent_ms=60_000, idle_ms=0, interval_ms=0)
         case "tick":
             yield call(name, "c", 1, keep_ms=1_000)
+        case "unpark":
+            yield from unparked(raw)
         case "why":
             for job_id in ("7wait-300", "d-300", f"{ACTIVE_LANE}run-300"):
                 yield call(name, id=job_id, most=250, silent_ms=10_000)

@@ -9,6 +9,7 @@ from schemas.job import State
 from schemas.spec import QueueSpec
 from streams import Queue, Redis
 from streams.claims import Claim, Claimed, Claims, Ending
+from streams.endings import Gate
 from streams.link import Link
 
 PATIENCE_S = 20
@@ -54,10 +55,10 @@ class Hand:
         history = orjson.dumps([error])
         return await self.settle(*(Ending(c, "fail", history=history) for c in claims))
 
-    async def retry(self, *claims: Claim, delay_ms: int) -> list[str]:
+    async def retry(self, *claims: Claim, delay_ms: int, gate: Gate | None = None) -> list[str]:
         history = orjson.dumps([BOOM])
         return await self.settle(
-            *(Ending(c, "retry", history=history, delay_ms=delay_ms) for c in claims)
+            *(Ending(c, "retry", history=history, delay_ms=delay_ms, gate=gate) for c in claims)
         )
 
     async def release(self, *claims: Claim) -> list[str]:

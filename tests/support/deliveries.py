@@ -37,7 +37,7 @@ class YesDesk:
     error: Exception | None = None
 
     async def admit(
-        self, organization_id: str, origin: str, job_id: str
+        self, organization_id: str, origin: str, job_id: str, *, returns: bool = False
     ) -> Admitted | Deferred | Disabled:
         self.asked.append((organization_id, origin, job_id))
         lease = Lease("lease", Destination(organization_id, origin))

@@ -22,8 +22,9 @@ class Numbers:
     open_ms: int = 5_000
     openings: int = 3
     patience_ms: int = 15_000
-    spread_ms: int = 2_000
-    most_ms: int = 4_000
+    promise_ms: int = 10_000
+    drained: int = 20
+    """Jobs of a disabled destination that come at once, to fail."""
     forget_ms: int = 10**9
 
 
@@ -44,19 +45,31 @@ class Model:
     since: dict[str, int] = field(default_factory=dict)
     outcomes: list[tuple[int, bool]] = field(default_factory=list)
     """Of the closed circuit: tenth of the window, and whether it was a success."""
+    parked: int = 0
+    """About how many jobs wait; a look says it exactly."""
+    promises: int = 0
+    promised_until: int = 0
 
     def running(self) -> list[str]:
         return [lease for lease, ends in self.leases.items() if ends > self.now]
 
-    def admit(self, job: str, lease: str) -> tuple[str, str]:
+    def promised(self) -> int:
+        return self.promises if self.promised_until > self.now else 0
+
+    def admit(self, job: str, lease: str, *, returns: bool) -> tuple[str, str]:
         """Word and reason."""
         if lease in self.running():
             return "OK", ""
+        promised = self.promised()
+        if returns and promised:
+            self.promises -= 1
         if self.state == "disabled":
             self.since.pop(job, None)
             return "DISABLED", "destination_disabled"
         earlier = {name for name in self.running() if name.startswith(f"{job} ")}
         reason = self._why_not(earlier)
+        if not reason and not returns and self._room(earlier) <= promised:
+            reason = "circuit_half_open" if self.state == "open" else "concurrency"
         if not reason:
             for name in earlier:
                 del self.leases[name]
@@ -72,7 +85,22 @@ class Model:
                 self.since[job] = self.now
                 oldest = self.now - 2 * self.numbers.patience_ms
                 self.since = {j: at for j, at in self.since.items() if at > oldest}
+        self.parked += 1
         return "DEFER", reason
+
+    def look(self, parked: int, unused: int) -> int:
+        """How many parked jobs may come."""
+        promised = max(0, self.promised() - unused)
+        room = self.numbers.drained if self.state == "disabled" else self._room(set())
+        more = max(0, min(room - promised, parked))
+        self.parked = parked - more
+        self._promise(promised + more, more)
+        return more
+
+    def _promise(self, promises: int, more: int) -> None:
+        self.promises = promises
+        if more:
+            self.promised_until = self.now + self.numbers.promise_ms
 
     def floor(self, reason: str) -> int:
         """Before this moment a deferred job has no business here."""
@@ -96,6 +124,14 @@ class Model:
         recent = [at for at in self.starts.values() if at > self.now - self.numbers.rate_ms]
         return "rate" if len(recent) >= self.numbers.rate_max else ""
 
+    def _room(self, earlier: set[str]) -> int:
+        """Deliveries that may start now."""
+        if self._why_not(earlier):
+            return 0
+        recent = sum(at > self.now - self.numbers.rate_ms for at in self.starts.values())
+        free = self.numbers.limit - len(set(self.running()) - earlier)
+        return min(free, self.numbers.rate_max - recent, 1 if self.state == "open" else free)
+
     def _start(self, lease: str) -> None:
         self.leases = {name: self.leases[name] for name in self.running()}
         self.leases[lease] = self.now + self.numbers.lease_ms
@@ -103,8 +139,8 @@ class Model:
         if self.state == "open":
             self.probe = lease
 
-    def settle(self, lease: str, outcome: str, defer_ms: int) -> tuple[str, str]:
-        """Word, and what the destination became."""
+    def settle(self, lease: str, outcome: str, defer_ms: int) -> tuple[str, str, int]:
+        """Word, what the destination became, and how many parked jobs may come."""
         mine = self.leases.pop(lease, None) is not None
         self.not_before = max(self.not_before, self.now + defer_ms if defer_ms else 0)
         became = self._became(lease, outcome) if mine else ""
@@ -115,7 +151,13 @@ class Model:
             if self.openings >= self.numbers.openings:
                 became, self.reason = "disabled", "failing"
         self._turn(became)
-        return ("OK" if mine else "ALREADY"), became
+        more = 0
+        if became in ("", "closed") and self.state != "disabled" and self.parked > 0:
+            more = max(0, min(self._room({lease}) - self.promised(), self.parked))
+        if more:
+            self.parked -= more
+            self._promise(self.promised() + more, more)
+        return ("OK" if mine else "ALREADY"), became, more
 
     def _became(self, lease: str, outcome: str) -> str:
         if self.state == "open" and lease == self.probe:

@@ -12,10 +12,12 @@ from streams import NewJob, Queue, Redis
 from streams.audit import Deed
 from streams.claims import Claim, Ending
 from streams.encode import batches
+from streams.endings import Gate
 from streams.keys import GROUP
 from streams.scripts import Command
 
 SPEC = QueueSpec("populated")
+GATE = Gate("ab", 0)
 HOOK = "https://example.com/hook"
 BIG = "x" * 40_000
 HISTORY = orjson.dumps([BOOM])
@@ -44,10 +46,10 @@ class Populated:
     passed: list[Claim]
     """Claims that are held no more: their jobs were given back, retried, have failed."""
 
-    def settle(self, kind: str, *claims: Claim) -> Command:
+    def settle(self, kind: str, *claims: Claim, gate: Gate | None = None) -> Command:
         """One call that ends all of these."""
         result = orjson.dumps(BIG if kind == "complete" else None)
-        endings = [Ending(c, kind, result, HISTORY, delay_ms=5) for c in claims]
+        endings = [Ending(c, kind, result, HISTORY, delay_ms=5, gate=gate) for c in claims]
         ((command, _),) = self.hand.claims.settle(endings)
         return command
 
@@ -89,7 +91,7 @@ async def _moved_on(queue: Queue, hand: Hand) -> list[Claim]:
     """One job waits out a backoff, one has failed, and one was delivered and is nobody's."""
     await queue.add_many([job(name, priority=0) for name in ("retried", "went-wrong", "orphan")])
     retried, wrong, orphan = await hand.take()
-    await hand.retry(retried, delay_ms=3_600_000)
+    await hand.retry(retried, delay_ms=3_600_000, gate=GATE)
     await hand.fail(wrong)
     keys = queue.store.keys
     await queue.redis.command("XACK", keys.lane(0), GROUP, orphan.entry, key=keys.prefix)
@@ -153,6 +155,10 @@ async def commands(made: Populated) -> dict[str, Command]:
     )
     calls = {
         "acknowledge": store.command("acknowledge", (entry, "dead-owing", "~cb:dead-owing")),
+        "gates": store.command("gates", most=9, held_ms=5_000, longest_ms=60_000),
+        "unpark": store.command("unpark", gate=GATE.name, most=9, look_ms=0),
+        "unpark none": store.command("unpark", gate=GATE.name, most=0, look_ms=0),
+        "retry parked": made.settle("retry", *mine, gate=GATE),
         "add": made.add("add", *fresh),
         "add once": made.add("add", *fresh, once=b"[]"),
         "forward": made.add("forward", *fresh),

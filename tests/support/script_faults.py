@@ -38,6 +38,7 @@ return {TRACE, answer}
 READS = {
     *("TIME", "XLEN", "XRANGE", "XREVRANGE", "XPENDING", "XINFO"),
     *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS", "HSTRLEN"),
+    *("ZRANGEBYLEX", "ZLEXCOUNT"),
     *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
     *("GET", "GETBIT", "SCARD"),
 }

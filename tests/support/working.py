@@ -15,23 +15,24 @@ from credentials.keyring import Keyring
 from credentials.webhook_secrets import WebhookSecrets
 from outbound.client import open_client
 from streams import Redis
-from streams.destinations import SecretShelf
+from streams.destinations import Rules
+from streams.secret_shelf import SecretShelf
 
 RING = Keyring.parse(f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}")
 
 
-def destinations(redis: Redis) -> Destinations:
+def destinations(redis: Redis, rules: Rules | None = None) -> Destinations:
     """Real destinations, with a key ring of the test run's."""
-    return Destinations(redis, WebhookSecrets(SecretShelf(redis), RING, 0))
+    return Destinations(redis, WebhookSecrets(SecretShelf(redis), RING, 0), rules)
 
 
 @asynccontextmanager
-async def delivering(redis: Redis) -> AsyncIterator[Destinations]:
+async def delivering(
+    redis: Redis, rules: Rules | None = None, *, concurrency: int = 5
+) -> AsyncIterator[Destinations]:
     """A worker while the block runs; yields what it asks about destinations."""
-    desk = destinations(redis)
-    async with open_client(open_settings()) as client:
-        worker = Worker(PROCESSOR, redis=redis)
+    async with open_client(open_settings()) as client, destinations(redis, rules) as desk:
+        worker = Worker(PROCESSOR, redis=redis, concurrency=concurrency)
         worker.state = Delivery(client, desk)
         async with worker:
             yield desk
-        await desk.close()

@@ -17,7 +17,7 @@ if to == 'enabled' then
   if state == 'closed' and not (before[1] or before[2] or before[3]) then
     return {'ALREADY', state}
   end
-  redis.call('HDEL', about, 'state', 'reason', 'until', 'openings', 'probe', 'not_before', 'pace')
+  redis.call('HDEL', about, 'state', 'reason', 'until', 'openings', 'probe', 'not_before')
   redis.call('DEL', window)
   if not (known[3] or known[4]) then
     redis.call('HDEL', about, 'kept')
