@@ -1,14 +1,13 @@
 """Finds processors: a folder listing that reads one attribute. No registration, no import order."""
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
+from consumers.child import FILE_MODULE, load_file
 from consumers.processor import Processor
 
 ENTRY_POINTS = "credstream.processors"
@@ -60,14 +59,7 @@ def choose(places: str, wanted: list[str]) -> list[Processor]:
 def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise NoProcessor(f"there is no file {path}")
-    name = f"credstream_processor_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise NoProcessor(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(f"{FILE_MODULE}{path.stem}", str(path.resolve()))
 
 
 def _from_name(name: str) -> ModuleType:

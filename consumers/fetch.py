@@ -64,6 +64,8 @@ class Fetcher:
                 if want > 0:
                     await self._step(want)
                 else:
+                    # No claim takes outcomes along: threads may occupy slots beyond their runs.
+                    self._settler.flush_soon()
                     self._slot.clear()
                     await self._slot.wait()
             await self._digested()

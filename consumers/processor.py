@@ -3,12 +3,12 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from schemas.job import MAX_DELAY_MS
 from schemas.spec import QueueSpec, catalog
@@ -16,8 +16,9 @@ from streams import Redis
 from streams.claims import Claim, Claims
 from streams.endings import Gate
 
-Handler = Callable[..., Awaitable[Any]]
-"""`async def handle(job)` or `async def handle(job, context)`; returns the result (JSON)."""
+Handler = Callable[..., Any]
+"""`handle(job)` or `handle(job, context)`, `async def` or `def`; returns the result (JSON)."""
+ExecutorName = Literal["thread", "process"]
 
 
 class Reject(Exception):
@@ -96,6 +97,9 @@ class Processor:
     spec: QueueSpec
     handle: Handler
     open: Open | None = None
+    executor: ExecutorName | None = None
+    """Where a plain `def` runs: in a thread (the default) or in a process of its own. An `async
+    def` runs in the event loop."""
 
     @property
     def wants_context(self) -> bool:
@@ -107,14 +111,22 @@ class Processor:
         return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
-def processor_of(queue: str | Processor | QueueSpec, handler: Handler | None) -> Processor:
+def processor_of(
+    queue: str | Processor | QueueSpec, handler: Handler | None, executor: ExecutorName | None
+) -> Processor:
     """The processor that a worker is made with. TypeError without a handler."""
     if isinstance(queue, Processor):
-        return queue
+        return queue if executor is None else replace(queue, executor=executor)
     if handler is None:
         raise TypeError("Worker needs a handler: Worker('custom-queue', handler)")
     spec = queue if isinstance(queue, QueueSpec) else catalog().get(queue) or QueueSpec(queue)
-    return Processor(spec, handler)
+    return Processor(spec, handler, executor=executor)
+
+
+def is_async(handle: Handler) -> bool:
+    """Whether calling the handler makes a coroutine."""
+    call = getattr(handle, "__call__", None)  # noqa: B004 - of an object, its method
+    return inspect.iscoroutinefunction(handle) or inspect.iscoroutinefunction(call)
 
 
 def positional(function: Callable[..., Any]) -> int:

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 from consumers.events import (
@@ -20,11 +21,12 @@ from consumers.events import (
     event_of,
 )
 from consumers.execute import Run, execute, failure, stop_error
+from consumers.executors import off_loop
 from consumers.fetch import Fetcher
 from consumers.lease import Lease, LeaseCallbacks, Runs
 from consumers.lease_thread import kept_alive
 from consumers.outcome import Outcome, ending, last_resort
-from consumers.processor import Context, Handler, Processor, processor_of
+from consumers.processor import Context, ExecutorName, Handler, Processor, processor_of
 from consumers.settle import Settler
 from consumers.upkeep import keep_up, make_known
 from schemas.spec import QueueSpec, catalog
@@ -52,7 +54,8 @@ class Worker:
     """Works on one queue until stopped.
 
     `Worker("custom-queue", handler, concurrency=10)`; `await worker.run()`. The handler is
-    `async def handler(job)` or `(job, context)`; see consumers.processor for how it ends a job.
+    `async def handler(job)` or `(job, context)`, or a plain `def`, which runs in a thread or, with
+    `executor="process"`, in a process of its own; see docs/processors.md.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class Worker:
         concurrency: int = 5,
         redis: Redis | str | None = None,
         drain_timeout_s: float = 25.0,
+        executor: ExecutorName | None = None,
     ) -> None:
-        self.processor = processor_of(queue, handler)
+        self.processor = processor_of(queue, handler, executor)
         self.spec = self.processor.spec
         self.concurrency = concurrency
         self.drain_timeout_s = drain_timeout_s
@@ -83,6 +87,8 @@ class Worker:
         self._turn_due = False
         self._hurry = asyncio.Event()
         self._wants_context = self.processor.wants_context
+        handle, self._executor = off_loop(self.processor, self._occupy)
+        self.processor = replace(self.processor, handle=handle)
         self._settler = Settler(self.claims, self._settled, self._trouble)
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
         callbacks = LeaseCallbacks(self._stop_run, self._abandon, self._blocked, self._trouble)
@@ -113,6 +119,8 @@ class Worker:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            if self._executor is not None:
+                await asyncio.to_thread(self._executor.close)
             if self._owns_redis:
                 await self.redis.close()
 
@@ -227,6 +235,11 @@ class Worker:
 
     def _blocked(self, run: Run, blocked_s: float) -> None:
         self.hooks.emit(LoopBlocked(run.claim.job, blocked_s))
+
+    def _occupy(self, slots: int) -> None:
+        """A thread goes on after the end of its run (1), or has ended (-1)."""
+        self._running += slots
+        self._fetcher.nudge()
 
     def _abandon(self, run: Run) -> None:
         """End the job of a handler that goes on although it was told to stop. Its slot stays

@@ -121,7 +121,7 @@ async def test_a_job_ends_although_its_handler_ignores_its_cancellation(
 
     job_id = (await Queue(spec, redis).add("work", {}, attempts=1)).id
     lost: list[Job] = []
-    worker = Worker(spec, handle, redis=redis, concurrency=2).on("lost", lost.append)
+    worker = Worker(spec, handle, redis=redis, concurrency=1).on("lost", lost.append)
     worker.lease.grace_s = 0.0
     async with worker:
         await inside.wait()
