@@ -37,6 +37,7 @@ from gateway import (
 )
 from gateway.addressed import JOB, QUEUE
 from gateway.authentication import gatekeeper
+from gateway.concurrency import holding
 from gateway.cors import preflight
 from gateway.directory import Directory
 from gateway.errors import problems
@@ -106,5 +107,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     webhook_keys.install(app)
     dids.install(app)
     dashboard.install(app)
-    app.add_routes([remembering(packing(route)).definition() for route in sorted(TABLE, key=_rank)])
+    app.add_routes(
+        [remembering(packing(holding(route))).definition() for route in sorted(TABLE, key=_rank)]
+    )
     return app

@@ -4,15 +4,18 @@ A request that waits costs memory and a connection as long as it waits, whatever
 is a limit for each organization, which others do not notice, and one for the process.
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from aiohttp import web
 
 from gateway.errors import Kind, Refusal
 from gateway.keys import SETTINGS
 from gateway.principal import principal_of
+from gateway.routes import Route
 
 RETRY_AFTER_S = 5
 
@@ -89,3 +92,17 @@ def held(request: web.Request) -> Iterator[None]:
         name = f"p:{principal.key_id or principal.name}"
     with request.app[HELD].hold(name):
         yield
+
+
+def holding(route: Route) -> Route:
+    """The same route; if its requests are held, each counts as long as it is answered."""
+    if not route.is_held:
+        return route
+    handler = route.handler
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        with held(request):
+            return await handler(request)
+
+    return replace(route, handler=answer)

@@ -15,13 +15,14 @@ from pydantic import Field, StringConstraints
 
 from gateway.answer_shapes import CredentialStatus
 from gateway.body import read_model
+from gateway.concurrency import TooManyAtOnce, held
 from gateway.errors import Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
 from gateway.routes import IF_NONE_MATCH, PREFER, Handler, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
-from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
+from gateway.waiting import READER, Vanished, preferred_wait_s, wait_for_outcome
 from schemas.identity import inspection_id, publication_id
 from schemas.job import JobOptions, Wire
 from schemas.queues.status_lists import NAME, publication
@@ -191,8 +192,9 @@ async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool])
         flipped = await change(queue, record, wanted, owner, who)
         if flipped.published < flipped.version:
             job = publication_id(state.place.list_id, flipped.version)
-            with contextlib.suppress(Vanished):
-                await outcome(tape, queue, job, before, wait_s)
+            # It is done: beyond the limit of requests that wait, this one does not.
+            with contextlib.suppress(Vanished, TooManyAtOnce), held(request):
+                await wait_for_outcome(request, tape, queue, job, before, wait_s)
     if flipped.word == "FINAL":
         raise Irreversible("A revoked credential stays revoked; issue a new one instead.")
     return envelope(_shown(credential_id, await status.states(queue.redis, record.places)))

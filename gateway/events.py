@@ -108,6 +108,7 @@ ROUTES = (
         "/events",
         of_all,
         Scope.READ,
+        is_held=True,
         query=(
             Parameter("queue", {"type": "string"}, "Only what happens in this one."),
             Parameter("lastEventId", _ID, _AGAIN),
@@ -119,6 +120,7 @@ ROUTES = (
         "/queue/{name}/job/{id:[^/]+}/events",
         of_job,
         Scope.READ,
+        is_held=True,
         query=(Parameter("lastEventId", _ID, _AGAIN),),
         headers=(Parameter("Last-Event-ID", _ID, _AGAIN),),
     ),

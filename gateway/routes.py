@@ -76,6 +76,8 @@ class Route:
     """Request headers that decide something, beside those of credentials."""
     paged: bool = False
     """The envelope says in `next` where the next page begins."""
+    is_held: bool = False
+    """It is answered as long as something happens: there is a limit for such requests."""
     is_probe: bool = False
     """An orchestrator asks it; it is never limited."""
     lines: bool = False

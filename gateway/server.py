@@ -14,6 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from gateway.admission import Admission, Door, bind
+from gateway.departures import WatchedConnection
 from gateway.errors import NotHttp, tell
 from gateway.headers import request_id_of
 from gateway.keys import DIRECTORY, LIFE, SETTINGS
@@ -53,7 +54,7 @@ class Guests:
                 await self._none_left.wait()
 
 
-class Connection(web.RequestHandler):
+class Connection(WatchedConnection):
     """One client connection."""
 
     __slots__ = ("_admission", "_begun", "_guests")
@@ -62,6 +63,7 @@ class Connection(web.RequestHandler):
         self, manager: web.Server, guests: Guests, admission: Admission, **limits: Any
     ) -> None:
         super().__init__(manager, **limits)
+        self.departures = set()
         self._guests, self._admission = guests, admission
         self._begun = b""
         """What has come of a request that waits for its turn; nothing: none waits."""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from gateway.departures import until_lost
 from gateway.headers import stamp
 from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.owners import Owners
@@ -78,14 +79,18 @@ class Stream:
         await self._response.prepare(self._request)
         if self._request.method == "HEAD":
             return self._response
-        with contextlib.suppress(ConnectionError):  # the client has left
-            await self._write(RETRY + (message(first) if first else b""))
-            try:
-                while await self._may_go_on():
-                    await self._write(await self._more())
-            except Ended:
-                await self._write(RETRY)
+        with contextlib.suppress(ConnectionError, TimeoutError):  # the client has left
+            async with until_lost(self._request):
+                await self._tell(first)
         return self._response
+
+    async def _tell(self, first: Happening | None) -> None:
+        await self._write(RETRY + (message(first) if first else b""))
+        try:
+            while await self._may_go_on():
+                await self._write(await self._more())
+        except Ended:
+            await self._write(RETRY)
 
     async def _may_go_on(self) -> bool:
         """False once the credential that opened this stream is not valid any more."""

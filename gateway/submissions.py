@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway import ndjson
 from gateway.addressed import QUEUE, queue_of
 from gateway.body import EMPTY, read_json
+from gateway.concurrency import held
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidJob, MalformedBody
 from gateway.idempotency import REPLAYED, once
@@ -19,7 +20,7 @@ from gateway.routes import PREFER, TRACEPARENT, Route
 from gateway.shapes import Receipt, Submission, envelope
 from gateway.submit import Way, submit_many, submit_one
 from gateway.tracing import trace_of
-from gateway.waiting import READER, Vanished, outcome, preferred_wait_s
+from gateway.waiting import READER, Vanished, preferred_wait_s, wait_for_outcome
 from schemas.job import JobView
 
 VARY = {"Vary": "Prefer"}
@@ -50,11 +51,11 @@ async def add(request: web.Request) -> web.StreamResponse:
 
 async def _one(request: web.Request, listed: Listed, body: Any, way: Way) -> web.Response:
     if wait_s := preferred_wait_s(request.headers.getall("Prefer", ())):
-        with request.app[READER].follow(listed.name) as tape:
+        with held(request), request.app[READER].follow(listed.name) as tape:
             place = await tape.now()
             receipt, replayed = await submit_one(listed, body, way)
             headers = _headers(receipt) | (REPLAYED if replayed else {})
-            waiting = outcome(tape, listed.queue, receipt["id"], place, wait_s)
+            waiting = wait_for_outcome(request, tape, listed.queue, receipt["id"], place, wait_s)
             ended = await _ended(request, receipt, waiting)
         if ended is not None:
             return envelope(ended, 200, headers | {"Preference-Applied": "wait"})

@@ -1,8 +1,7 @@
 """The doorway of the W3C CCG VC API (https://w3c-ccg.github.io/vc-api/): issue and verify.
 
-What is asked for becomes a job like any other, in front of those that nobody waits for, and the
-answer waits for its end. Shapes are those of the VC API, without an envelope. Credentials are
-secured by JOSE: an EnvelopedVerifiableCredential for data model 2.0, a plain JWT for 1.1.
+What is asked for becomes a job of high priority, and the answer waits for its end. Shapes are those
+of the VC API. JOSE secures: an EnvelopedVerifiableCredential for data model 2.0, a JWT for 1.1.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from gateway.routes import TRACEPARENT, Route
 from gateway.submit import JobTooBig, Way, submit_one
 from gateway.tenancy import organization_of
 from gateway.tracing import trace_of
-from gateway.waiting import READER, WAIT_MAX_S, outcome
+from gateway.waiting import READER, WAIT_MAX_S, wait_for_outcome
 from schemas.job import JobPriority, JobView, State
 from streams import vault
 from streams.encode import NO_TENANT
@@ -183,7 +182,7 @@ async def _run(request: web.Request, name: str, data: Json, job_id: str | None =
         except (InvalidJob, JobTooBig) as error:
             found = [Fault(one.pointer.removeprefix("/data"), one.detail) for one in error.faults]
             raise BadRequest("`errors` says what does not fit.", found) from None
-        job = await outcome(tape, listed.queue, receipt["id"], place, WAIT_MAX_S)
+        job = await wait_for_outcome(request, tape, listed.queue, receipt["id"], place, WAIT_MAX_S)
     if job is None or (job.errors and job.errors[-1].reason == "expired"):
         with contextlib.suppress(CredstreamError):  # nobody will fetch what it may still bring
             await listed.queue.cancel(receipt["id"])
@@ -291,7 +290,7 @@ def _bad(place: str, detail: str) -> BadRequest:
     return BadRequest(f"{place} {detail}.", [Fault(f"/{place}", detail)])
 
 
-_KEPT: Any = {"body": dict, "body_bytes": None, "headers": (TRACEPARENT,)}
+_KEPT: Any = {"body": dict, "body_bytes": None, "headers": (TRACEPARENT,), "is_held": True}
 _post: Any = partial(Route, "POST", needs=Scope.SUBMIT, **_KEPT)
 ROUTES = (
     _post("/credentials/issue", handler=issue, answer=Issued, statuses=(201,), secret=True),

@@ -1,11 +1,13 @@
 """Waiting for the end of a job inside a request (RFC 7240 `Prefer: wait`)."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
+from gateway.departures import until_lost
 from gateway.tape import Ended, Reader, Tape
 from schemas.job import JobView, State
 from streams import Queue
@@ -35,6 +37,16 @@ def preferred_wait_s(headers: Sequence[str]) -> int:
             seconds = value.strip().strip('"')
             return min(int(seconds), WAIT_MAX_S) if _SECONDS.fullmatch(seconds) else 0
     return 0
+
+
+async def wait_for_outcome(
+    request: web.Request, tape: Tape, queue: Queue, job_id: str, after: Position, wait_s: float
+) -> JobView | None:
+    """As `outcome`; None also when the connection of the request is lost."""
+    with contextlib.suppress(TimeoutError):
+        async with until_lost(request):
+            return await outcome(tape, queue, job_id, after, wait_s)
+    return None
 
 
 async def outcome(

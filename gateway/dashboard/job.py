@@ -222,7 +222,7 @@ ROUTES = (
     Route("GET", _ONE, job_page, Scope.READ),
     Route("GET", _ONE + "/part/{part:data|returnvalue}", document, Scope.READ),
     Route("GET", _ONE + "/state", state_of, Scope.READ),
-    Route("GET", _ONE + "/events", events.of_job, Scope.READ),
+    Route("GET", _ONE + "/events", events.of_job, Scope.READ, is_held=True),
     Route("POST", _ONE + "/{verb:retry|promote|cancel|remove}", act, Scope.OPERATE),
     Route("POST", _ONE + "/verify", verify, Scope.SUBMIT),
     Route("POST", _ONE + "/prioritize", prioritize, Scope.OPERATE, body=Priority),

@@ -75,4 +75,4 @@ async def live(request: web.Request) -> web.StreamResponse:
         return await Counted(request, tape, at, listener).run()
 
 
-ROUTES = (Route("GET", "/dashboard/live", live, Scope.READ, platform_only=True),)
+ROUTES = (Route("GET", "/dashboard/live", live, Scope.READ, platform_only=True, is_held=True),)
