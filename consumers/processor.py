@@ -100,6 +100,9 @@ class Processor:
     executor: ExecutorName | None = None
     """Where a plain `def` runs: in a thread (the default) or in a process of its own. An `async
     def` runs in the event loop."""
+    waiting: int = 0
+    """Jobs that a worker may have in hand beyond its concurrency, because so many may be waiting
+    for servers instead of computing. The handler bounds them."""
 
     @property
     def wants_context(self) -> bool:

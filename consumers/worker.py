@@ -70,7 +70,7 @@ class Worker:
     ) -> None:
         self.processor = processor_of(queue, handler, executor)
         self.spec = self.processor.spec
-        self.concurrency = concurrency
+        self.concurrency = concurrency + self.processor.waiting
         self.drain_timeout_s = drain_timeout_s
         self.name = worker_name()
         self.state: Any = None
@@ -92,7 +92,7 @@ class Worker:
         self._settler = Settler(self.claims, self._settled, self._trouble)
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
         callbacks = LeaseCallbacks(self._stop_run, self._abandon, self._blocked, self._trouble)
-        self.lease = Lease(self.spec, self.name, self._runs, concurrency, callbacks)
+        self.lease = Lease(self.spec, self.name, self._runs, self.concurrency, callbacks)
         self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:

@@ -1,7 +1,6 @@
 """From text to a statement that its signer really made, and that is in force: the part of
 verification that credentials, presentations, status lists and schemas have in common."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,7 +36,7 @@ class Reader:
         Raises Invalid.
         """
         is_long = INLINE_CHARS < len(text) <= max_chars
-        compute = asyncio.to_thread if is_long else self.keys.compute
+        compute = self.keys.compute_long if is_long else self.keys.compute
         token, statement = await compute(_read, text, kind, max_chars)
         now_s = self.clock()
         for window in statement.windows:

@@ -42,5 +42,7 @@ class RetrievalError(DidError):
 
     transient = True
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, after_s: float = 0) -> None:
         super().__init__("DID_RETRIEVAL_ERROR", message)
+        self.after_s = after_s
+        """Not before this many seconds, if it is known."""

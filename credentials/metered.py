@@ -42,10 +42,15 @@ class Meter:
     """
 
     def __init__(self, instance: Any, steps: int, *, lenient: bool = False) -> None:
-        self.left = steps
+        self._steps = self.left = steps
         self.lenient = lenient
         self._weights: dict[int, int] = {}
         self._weigh(instance)
+
+    @property
+    def spent(self) -> int:
+        """Steps taken so far."""
+        return self._steps - self.left
 
     def spend(self, steps: int) -> None:
         """Raises TooCostly when the budget is used up."""

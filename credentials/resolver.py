@@ -2,7 +2,8 @@
 
 Two kinds of failure, never mixed up: `RetrievalError` may pass, every other `DidError` stays.
 Bounded in bytes (document.MAX_BYTES), in time (TOTAL_S), and in what is remembered: a fetched
-document is believed for `cache_s`, so a key that its controller takes out counts that long.
+document is believed for `cache_s`, so a key that its controller takes out counts that long. Whoever
+waits for a fetch holds a place of its requester (`requester`), and fetches are shared within one.
 """
 
 import asyncio
@@ -16,12 +17,15 @@ from typing import Any, Final, Protocol
 from credentials import did_jwk, did_key, did_web
 from credentials.document import MAX_BYTES, check, parse
 from credentials.errors import Deactivated, DidError, RetrievalError
+from credentials.requester import current_requester
 
 TOTAL_S: Final = 15.0
 INLINE_BYTES: Final = 8 * 1024
 """Longer documents are parsed in a thread, so that the event loop is not held."""
 CACHE_S: Final = 60.0
 CACHE_DOCUMENTS: Final = 1_000
+CACHE_BYTES: Final = 16 * 1024 * 1024
+"""Of documents as they were served; in memory they take several times as much."""
 METHODS: Final = ("key", "jwk", "web")
 
 _DID = re.compile(
@@ -69,10 +73,28 @@ class Resolution:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-class Resolver:
-    """Resolves did:key, did:jwk and did:web, at most one fetch per DID at a time.
+@dataclass(slots=True)
+class _Fetch:
+    """A fetch under way, and how many wait for it."""
 
-    `refusals` and `failures` are what `fetch` raises: for good, and for now. Without `fetch`
+    task: asyncio.Task[Resolution]
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A fetched document, believed until `until_s`."""
+
+    resolution: Resolution
+    until_s: float
+    size_bytes: int
+
+
+class Resolver:
+    """Resolves did:key, did:jwk and did:web, at most one fetch per DID and requester at a time.
+
+    `refusals` and `failures` are what `fetch` raises: for good, and for now (with `after_s`, when
+    that is known). Without `fetch`
     nothing is asked over the network: a did:web must be among `documents` or hosted.
     """
 
@@ -94,15 +116,17 @@ class Resolver:
         self._documents = documents or {}
         self._refusals = refusals
         self._failures = failures
-        self._known: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[Resolution]] = {}
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known_bytes = 0
+        self._fetching: dict[tuple[str, str], _Fetch] = {}
 
     async def resolve(self, did: str) -> Resolution:
         """The document of a DID.
 
         Raises DidError for good (`code`: invalidDid, methodNotSupported, notFound, deactivated,
-        blocked, invalidDidDocument, ...), RetrievalError when it may work later. Messages say
-        nothing of networks and do not repeat the DID.
+        blocked, invalidDidDocument, ...), RetrievalError when it may work later, CapacityError when
+        too much is under way for this requester. Messages say nothing of networks and do not repeat
+        the DID.
         """
         method = method_of(did)
         if did in self._documents:
@@ -128,27 +152,47 @@ class Resolver:
         if domain == self.domain or self._fetch is None:
             raise DidError("notFound", "There is no document for this did:web.")
         known = self._known.get(did)
-        if known is not None and self.clock() < known[0]:
-            return known[1]
+        if known is not None and self.clock() < known.until_s:
+            return known.resolution
         return await self._shared(did)
 
     async def _shared(self, did: str) -> Resolution:
-        """One fetch for all who ask now; whoever is cancelled does not stop it for the others."""
-        task = self._asked.get(did)
-        if task is None:
-            task = self._asked[did] = asyncio.create_task(self._over_the_web(did))
-            task.add_done_callback(lambda done: self._answered(did, done))
-        return await asyncio.shield(task)
+        """One fetch for all of a requester who ask now; it ends when nobody waits for it."""
+        requester = current_requester()
+        requester.occupy()
+        name = (requester.name, did)
+        fetch = self._fetching.get(name)
+        if fetch is None:
+            fetch = self._fetching[name] = _Fetch(asyncio.create_task(self._over_the_web(did)))
+            fetch.task.add_done_callback(lambda done: self._drop(name, done))
+        fetch.waiting += 1
+        try:
+            return await asyncio.shield(fetch.task)
+        finally:
+            fetch.waiting -= 1
+            if not fetch.waiting and not fetch.task.done():
+                self._drop(name, fetch.task)
+                fetch.task.cancel()
 
-    def _answered(self, did: str, task: asyncio.Task[Resolution]) -> None:
-        del self._asked[did]
+    def _drop(self, name: tuple[str, str], task: asyncio.Task[Resolution]) -> None:
+        """Share this fetch no more."""
+        fetch = self._fetching.get(name)
+        if fetch is not None and fetch.task is task:
+            del self._fetching[name]
         # Read also when nobody waits any more, so that asyncio does not report it as forgotten.
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._known.pop(did, None)
-        self._known[did] = (self.clock() + self.cache_s, task.result())
-        while len(self._known) > CACHE_DOCUMENTS:
-            self._known.popitem(last=False)
+        if task.done() and not task.cancelled():
+            task.exception()
+
+    def _keep(self, did: str, resolution: Resolution, size_bytes: int) -> None:
+        self._forget(did)
+        self._known[did] = _Known(resolution, self.clock() + self.cache_s, size_bytes)
+        self._known_bytes += size_bytes
+        while len(self._known) > CACHE_DOCUMENTS or self._known_bytes > CACHE_BYTES:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, did: str) -> None:
+        known = self._known.pop(did, None)
+        self._known_bytes -= known.size_bytes if known else 0
 
     async def _over_the_web(self, did: str) -> Resolution:
         assert self._fetch is not None  # noqa: S101 - asked in `_web`
@@ -160,11 +204,16 @@ class Resolver:
         except self._refusals as error:
             raise DidError("blocked", f"The document was not fetched: {error}") from None
         except self._failures as error:
-            raise RetrievalError(f"The document could not be fetched: {error}") from None
+            after_s = getattr(error, "after_s", 0.0)
+            message = f"The document could not be fetched: {error}"
+            raise RetrievalError(message, after_s=after_s) from None
         _judge(answer)
         if len(answer.body) > INLINE_BYTES:
-            return Resolution(await asyncio.to_thread(parse, answer.body, did))
-        return Resolution(parse(answer.body, did))
+            resolution = Resolution(await asyncio.to_thread(parse, answer.body, did))
+        else:
+            resolution = Resolution(parse(answer.body, did))
+        self._keep(did, resolution, len(answer.body))
+        return resolution
 
 
 def method_of(did: str) -> str:

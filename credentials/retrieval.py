@@ -8,11 +8,12 @@ Retrieve = Callable[[str, int, str], Awaitable[bytes]]
 
 
 class NotRetrieved(Exception):
-    """Nothing came back. `transient`: it may, another time."""
+    """Nothing came back. `transient`: it may, another time, not before `after_s` seconds."""
 
-    def __init__(self, message: str, *, transient: bool) -> None:
+    def __init__(self, message: str, *, transient: bool, after_s: float = 0) -> None:
         super().__init__(message)
         self.transient = transient
+        self.after_s = after_s
 
 
 def check_status(status: int) -> None:

@@ -4,7 +4,7 @@ Entries of other types are passed over (E8). A schema that cannot be had or unde
 permission: the credential is then not valid.
 """
 
-import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from credentials.authentic import Reader
 from credentials.datamodel import Json, entries, types_of
 from credentials.integrity import check, fits
 from credentials.references import schema_entries
+from credentials.requester import current_requester
 from credentials.retrieval import NotRetrieved, Retrieve
 from credentials.schema_validation import validate
 from credentials.statements import Statement
@@ -22,6 +23,8 @@ from credentials.verdict import CouldNotTell, Invalid
 MAX_SCHEMA_BYTES = 128 * 1024
 CACHE_S = 300.0
 CACHE_SCHEMAS = 64
+KNOWN_SCHEMAS = 1_024
+"""Digests that are remembered of what was found to be a schema."""
 
 MEDIA_TYPES = {
     "JsonSchema": "application/schema+json, application/json;q=0.9",
@@ -42,21 +45,33 @@ class SchemaCheck:
     retrieve: Retrieve
     status: Check
     _bodies: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict)
+    _well_formed: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
     async def check(self, statement: Statement) -> None:
         """Return when the whole credential conforms to each of its schemas.
 
         Raises Invalid: SCHEMA_VALIDATION_ERROR, SCHEMA_RETRIEVAL_ERROR, SCHEMA_VERIFICATION_ERROR,
         SCHEMA_MALFORMED, SCHEMA_INDETERMINATE, RELATED_RESOURCE_MISMATCH, MALFORMED_VALUE_ERROR;
-        CouldNotTell SCHEMA_RETRIEVAL_ERROR.
+        CouldNotTell SCHEMA_RETRIEVAL_ERROR; CapacityError.
         """
         for kind, entry in schema_entries(statement.document):
             body = await self._body(entry, MEDIA_TYPES[kind])
             if not fits(entry, body):
                 raise _unverified("it is not what its digest says")
             check(statement.document, str(entry["id"]), body)
-            schema = await self._schema(kind, body)
-            await asyncio.to_thread(validate, schema, statement.document)
+            await self._validate(await self._schema(kind, body), statement.document, body)
+
+    async def _validate(self, schema: Json, document: Json, body: bytes) -> None:
+        """Within what the requester may still spend; that a text is a schema is found out once."""
+        requester = current_requester()
+        requester.occupy()
+        digest = hashlib.sha256(body).digest()
+        requester.steps -= await self.reader.keys.compute_long(
+            validate, schema, document, requester.steps, digest in self._well_formed
+        )
+        self._well_formed[digest] = None
+        while len(self._well_formed) > KNOWN_SCHEMAS:
+            self._well_formed.popitem(last=False)
 
     async def _schema(self, kind: str, body: bytes) -> Json:
         if kind == "JsonSchema":
@@ -70,12 +85,13 @@ class SchemaCheck:
         url = str(entry["id"])
         body = self._recall(url)
         if body is None:
+            current_requester().occupy()
             try:
                 body = await self.retrieve(url, MAX_SCHEMA_BYTES, media_type)
             except NotRetrieved as error:
                 code, message = "SCHEMA_RETRIEVAL_ERROR", f"The schema: {error}"
                 if error.transient:
-                    raise CouldNotTell(code, message) from error
+                    raise CouldNotTell(code, message, after_s=error.after_s) from error
                 raise Invalid(code, message) from None
             self._keep(url, body)
         return body

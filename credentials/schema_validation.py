@@ -21,6 +21,7 @@ from referencing.jsonschema import DRAFT7, DRAFT201909, DRAFT202012
 
 from credentials.metered import REFERENCES, Meter, TooCostly, faults, metered
 from credentials.patterns import PatternRefused
+from credentials.requester import STEPS
 from credentials.verdict import Invalid
 
 Json = dict[str, Any]
@@ -52,20 +53,28 @@ class Dialect:
     specification: Any
 
 
-def validate(schema: Json, instance: Json) -> None:
-    """Return when `instance` conforms. Takes up to a second or so: call it in a thread.
+def validate(schema: Json, instance: Json, steps: int = STEPS, is_well_formed: bool = False) -> int:
+    """Return what it took, in steps, when `instance` conforms. Takes some tenths of a second at
+    worst: call it in a thread. `steps`: what it may take; `is_well_formed`: that the schema is one
+    is known.
 
     Raises Invalid: SCHEMA_MALFORMED, the schema is none; SCHEMA_INDETERMINATE, it cannot be judged
     by here, which counts as a no (J1-J3); SCHEMA_VALIDATION_ERROR, it does not conform.
     """
     try:
         dialect, plain = _prepared(schema)
-        fault = _first_fault(_metaschema(dialect), plain, MAX_SCHEMA_STEPS)
-        if fault is not None:
-            raise Invalid("SCHEMA_MALFORMED", f"The schema is not a JSON Schema, {_place(fault)}.")
-        fault = _first_fault(
-            _judge(dialect, schema["$id"].removesuffix("#"), plain), instance, MAX_STEPS
-        )
+        left = steps
+        if not is_well_formed:
+            meter = Meter(plain, min(left, MAX_SCHEMA_STEPS))
+            fault = _first_fault(_metaschema(dialect), plain, meter)
+            if fault is not None:
+                raise Invalid(
+                    "SCHEMA_MALFORMED", f"The schema is not a JSON Schema, {_place(fault)}."
+                )
+            left -= meter.spent
+        meter = Meter(instance, min(left, MAX_STEPS))
+        judge = _judge(dialect, schema["$id"].removesuffix("#"), plain)
+        fault = _first_fault(judge, instance, meter)
     except (Indeterminate, TooCostly, PatternRefused) as error:
         raise _indeterminate(str(error)) from None
     except Unresolvable:
@@ -79,6 +88,7 @@ def validate(schema: Json, instance: Json) -> None:
             "SCHEMA_VALIDATION_ERROR",
             f"The credential does not conform to its credentialSchema, {_place(fault)}.",
         )
+    return steps - left + meter.spent
 
 
 def _prepared(schema: Json) -> tuple[Dialect, Json]:
@@ -149,8 +159,8 @@ def _without_dialect(schema: Any) -> Json:
     return {name: value for name, value in schema.items() if name != "$schema"}
 
 
-def _first_fault(validator: Any, instance: Any, steps: int) -> ValidationError | None:
-    found = faults(validator, instance, Meter(instance, steps), most=1)
+def _first_fault(validator: Any, instance: Any, meter: Meter) -> ValidationError | None:
+    found = faults(validator, instance, meter, most=1)
     return best_match(found) if found else None
 
 

@@ -18,7 +18,7 @@ from joserfc.jws import JWSRegistry
 
 from credentials.datamodel import malformed
 from credentials.document import Method, methods
-from credentials.errors import DidError
+from credentials.errors import DidError, RetrievalError
 from credentials.statements import Kind, Statement
 from credentials.token import Token
 from credentials.verdict import CouldNotTell, Invalid
@@ -44,6 +44,11 @@ async def at_once(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
+async def in_a_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """For what would hold the event loop too long."""
+    return await asyncio.to_thread(function, *args)
+
+
 RELATIONSHIP: dict[Kind, str] = {"credential": "assertionMethod", "presentation": "authentication"}
 """What the DID document must list the key for."""
 
@@ -64,6 +69,8 @@ class Keys:
     def __init__(self, resolve: Resolve, clock: Callable[[], float] = time.time) -> None:
         self.compute: Compute = at_once
         """Runs what takes a fraction of a millisecond."""
+        self.compute_long: Compute = in_a_thread
+        """Runs what takes up to a second."""
         self._resolve = resolve
         self._clock = clock
         self._known: OrderedDict[tuple[str, str], Sequence[Method]] = OrderedDict()
@@ -85,11 +92,15 @@ class Keys:
             document = (await self._resolve(did)).document
             entries = document.get(relationship)
             if isinstance(entries, list) and len(entries) > FEW_KEYS:
-                return await asyncio.to_thread(methods, document, did, relationship)
+                found: Sequence[Method] = await self.compute_long(
+                    methods, document, did, relationship
+                )
+                return found
             return methods(document, did, relationship)
         except DidError as error:
             if error.transient:
-                raise CouldNotTell("DID_RETRIEVAL_ERROR", str(error)) from error
+                after_s = error.after_s if isinstance(error, RetrievalError) else 0
+                raise CouldNotTell("DID_RETRIEVAL_ERROR", str(error), after_s=after_s) from error
             raise Invalid(did_code(error.code), f"The signer's DID: {error}") from None
 
 
@@ -115,7 +126,7 @@ async def authenticate(token: Token, statement: Statement, keys: Keys) -> None:
         raise Invalid(
             "ALGORITHM_NOT_ALLOWED", f"The signer's key does not sign with {token.algorithm}."
         )
-    compute = keys.compute if len(fitting) <= FEW_KEYS else asyncio.to_thread
+    compute = keys.compute if len(fitting) <= FEW_KEYS else keys.compute_long
     if not await compute(_fit, token, fitting):
         raise Invalid(
             "CRYPTOGRAPHIC_SECURITY_ERROR",

@@ -16,6 +16,7 @@ from credentials.datamodel import Json, entries, malformed, types_of
 from credentials.integrity import check
 from credentials.moments import date_time
 from credentials.references import StatusEntry, status_entries
+from credentials.requester import current_requester
 from credentials.retrieval import NotRetrieved, Retrieve
 from credentials.settings import ListIssuers
 from credentials.statements import Statement
@@ -63,7 +64,7 @@ class StatusCheck:
     hosted: Hosted | None = None
     list_issuers: ListIssuers = "same"
     _known: OrderedDict[str, StatusList] = field(default_factory=OrderedDict)
-    _fetching: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _fetching: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
 
     async def check(self, statement: Statement) -> None:
         """Return when no entry of the credential is set.
@@ -86,13 +87,21 @@ class StatusCheck:
         token = await self.hosted(url) if self.hosted else None
         if token is not None:
             return await self._verified(token.encode())
-        lock = self._fetching.setdefault(url, asyncio.Lock())
+        known = self._recall(url)
+        return known if known is not None else await self._fetched_once(url)
+
+    async def _fetched_once(self, url: str) -> StatusList:
+        """One fetch at a time of a list for a requester; the others then find it here."""
+        requester = current_requester()
+        requester.occupy()
+        name = (requester.name, url)
+        lock = self._fetching.setdefault(name, asyncio.Lock())
         try:
             async with lock:
                 return self._recall(url) or self._keep(url, await self._fetched(url))
         finally:
             if not lock.locked():
-                self._fetching.pop(url, None)
+                self._fetching.pop(name, None)
 
     def _recall(self, url: str) -> StatusList | None:
         known = self._known.get(url)
@@ -111,7 +120,7 @@ class StatusCheck:
         except NotRetrieved as error:
             code, message = "STATUS_RETRIEVAL_ERROR", f"The status list: {error}"
             if error.transient:
-                raise CouldNotTell(code, message) from error
+                raise CouldNotTell(code, message, after_s=error.after_s) from error
             raise Invalid(code, message) from None
         # What is not a token fails as one, with its own words.
         return await self._verified(body)
@@ -131,7 +140,7 @@ class StatusCheck:
         encoded = subject.get("encodedList")
         if not isinstance(encoded, str):
             raise malformed("encodedList of a status list must be a string.")
-        bits = await asyncio.to_thread(bitstring.decode, encoded)
+        bits = await self.reader.keys.compute_long(bitstring.decode, encoded)
         until_s = self._until(statement.document, subject)
         return StatusList(statement.signer, frozenset(named), bits, until_s, body)
 

@@ -15,12 +15,13 @@ class Invalid(CredentialError):
 class CouldNotTell(Exception):
     """Something that is needed could not be fetched now; later it may be there (A5).
 
-    `code` ends in `_RETRIEVAL_ERROR`.
+    `code` ends in `_RETRIEVAL_ERROR`; `after_s`: not before so many seconds, if it is known.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, after_s: float = 0) -> None:
         super().__init__(message)
         self.code = code
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from credentials.authentic import Clock, Reader, check_enveloped
 from credentials.datamodel import entries
 from credentials.errors import CredentialError
 from credentials.integrity import check_contexts
+from credentials.requester import Requester, acting_for
 from credentials.retrieval import Retrieve
 from credentials.schema_check import SchemaCheck
 from credentials.settings import ListIssuers
-from credentials.signatures import Compute, Keys, Resolve, authenticate
+from credentials.signatures import Compute, Keys, Resolve, authenticate, in_a_thread
 from credentials.statements import Kind, Statement
 from credentials.status_check import Hosted, StatusCheck
 from credentials.verdict import CouldNotTell, Invalid, Verdict, invalid
@@ -60,19 +61,28 @@ class Verifier:
         self._status = StatusCheck(self._reader, retrieve, hosted, list_issuers)
         self._schema = SchemaCheck(self._reader, retrieve, self._status.check)
 
-    def take_turns(self, compute: Compute) -> None:
-        """From now on `await compute(function, *args)` runs each short computation."""
+    def take_turns(self, compute: Compute, compute_long: Compute = in_a_thread) -> None:
+        """From now on `await compute(function, *args)` runs each short computation, and
+        `compute_long` each that would hold the event loop too long."""
         self._reader.keys.compute = compute
+        self._reader.keys.compute_long = compute_long
 
-    async def verify(self, text: str, expected: Expected | None = None) -> Verdict:
+    async def verify(
+        self,
+        text: str,
+        expected: Expected | None = None,
+        requester: Requester | None = None,
+    ) -> Verdict:
         """The verdict about a token, or about an envelope with one in it.
 
         Never raises for what is in `text`. Raises CouldNotTell when something needed could not be
-        fetched now; `verdict.invalid` makes a verdict of it when there is no other time.
+        fetched now, of which `verdict.invalid` makes a verdict when there is no other time;
+        CapacityError when `requester` has as many verifications waiting as it may.
         """
         try:
-            async with asyncio.timeout(TOTAL_S):
-                return await self._judge(text, expected or Expected())
+            with acting_for(requester or Requester()):
+                async with asyncio.timeout(TOTAL_S):
+                    return await self._judge(text, expected or Expected())
         except CredentialError as error:
             return invalid(error)
         except TimeoutError:

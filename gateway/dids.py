@@ -5,7 +5,7 @@ for the one domain that is configured; what a deactivated DID leaves is a 410.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from aiohttp import ETag, web
 
 from credentials import did_web
 from credentials.errors import Deactivated, DidError, RetrievalError
+from credentials.requester import CapacityError, FairShare, Requester, acting_for
 from credentials.resolver import Answer, Resolver
 from credentials.settings import CredentialSettings
 from gateway import did_urls
@@ -22,13 +23,17 @@ from gateway.errors import Kind, problem
 from gateway.keys import REDIS, REQUEST_ID
 from gateway.principal import Scope
 from gateway.routes import IF_NONE_MATCH, Route
+from gateway.security import client_network
 from outbound.client import Client, open_client
 from outbound.errors import Blocked, TooLarge, Unreachable
 from outbound.settings import OutboundSettings
 from streams import dids
 
-FETCHES_MAX: Final = 16
-"""Anybody may ask for any did:web: no more than this many are fetched at once."""
+LOOKUPS_MAX: Final = 32
+"""Anybody may ask for any did:web: so many requests may wait for the servers of these at once, of
+one client at most as many as are free."""
+AGAIN_S: Final = 10
+"""When a client that has too many waiting shall ask again: no fetch takes longer."""
 FETCH_S: Final = 10.0
 MAX_AGE_S: Final = 60
 """How long the world may hold a document: a key that is taken out counts that long at most."""
@@ -68,11 +73,8 @@ _STATUSES: Final[Mapping[str, int]] = {
 """By error; all others are about the DID itself: 400."""
 
 RESOLVER = web.AppKey("resolver", Resolver)
+LOOKUPS = web.AppKey("lookups", FairShare)
 DOMAIN: "web.AppKey[str | None]" = web.AppKey("did_web_domain")
-
-
-class Busy(Exception):
-    """As many documents are being fetched as may be."""
 
 
 class _Fetcher:
@@ -80,18 +82,11 @@ class _Fetcher:
 
     def __init__(self) -> None:
         self.client: Client | None = None
-        self._running = 0
 
     async def __call__(self, url: str, max_bytes: int) -> Answer:
-        if self.client is None or self._running >= FETCHES_MAX:
-            raise Busy("too many documents are being fetched; try again")
-        self._running += 1
-        try:
-            return await self.client.get(
-                url, max_bytes=max_bytes, total_s=FETCH_S, accept=_ACCEPTED
-            )
-        finally:
-            self._running -= 1
+        if self.client is None:
+            raise CapacityError("the gateway is starting or stopping")
+        return await self.client.get(url, max_bytes=max_bytes, total_s=FETCH_S, accept=_ACCEPTED)
 
     async def living(self, _app: web.Application) -> AsyncIterator[None]:
         async with open_client(OutboundSettings()) as self.client:
@@ -100,16 +95,17 @@ class _Fetcher:
 
 
 def install(app: web.Application) -> None:
-    """Give `app` its resolver and the domain whose DIDs it serves."""
+    """Give `app` its resolver, the places in it, and the domain whose DIDs it serves."""
     fetcher = _Fetcher()
     resolver = Resolver(
         fetcher,
         hosted=partial(dids.find, app[REDIS]),
         refusals=(Blocked, TooLarge),
-        failures=(Unreachable, Busy),
+        failures=(Unreachable,),
     )
     app[DOMAIN] = resolver.domain = CredentialSettings().hosting_domain
     app[RESOLVER] = resolver
+    app[LOOKUPS] = FairShare(LOOKUPS_MAX)
     app.cleanup_ctx.append(fetcher.living)
 
 
@@ -154,17 +150,28 @@ async def resolve(request: web.Request) -> web.Response:
     tell = partial(_result, result_type, about_url=bool(rest))
     try:
         did_urls.check(rest, request.query)
-        resolution = await request.app[RESOLVER].resolve(did)
+        with acting_for(Requester(client_network(request), request.app[LOOKUPS])):
+            resolution = await request.app[RESOLVER].resolve(did)
         found = did_urls.written(resolution.document, did, request.query)
         if rest:
             found = did_urls.part(found, did, rest)
     except Deactivated:
         return tell(None, {"deactivated": True}, None)
+    except CapacityError as error:
+        return _busy(tell, error)
     except DidError as error:
         return tell(None, {}, error)
     if wanted in _DOCUMENTS:
         return web.Response(body=orjson.dumps(found), headers=_CORS, content_type=wanted)
     return tell(found, resolution.metadata, None)
+
+
+def _busy(tell: Callable[..., web.Response], error: CapacityError) -> web.Response:
+    detail = f"{str(error).capitalize()}. Wait for their answers, then ask again."
+    response = tell(None, {}, DidError("internalError", detail))
+    response.set_status(503)
+    response.headers["Retry-After"] = str(AGAIN_S)
+    return response
 
 
 def _target(request: web.Request) -> str:

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from outbound.answers import Connector
+from outbound.bodies import CHUNK_BYTES, read_in_time, read_into
 from outbound.errors import Blocked, OutboundError, TooLarge
 from outbound.faults import Lost, meaning, refused_by_proxy, unreachable
 from outbound.guard import DIALLED_MAX, Guard, Judged, OpenSocket, Trail, plain_socket, trail
@@ -28,7 +29,6 @@ from outbound.urls import admitted
 logger = logging.getLogger(__name__)
 
 USER_AGENT = "Credstream/1.0"
-_CHUNK_BYTES = 16 * 1024
 _OWN_NAMES_S = 60
 """How long the addresses of our own servers are believed before they are looked up again."""
 _EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 - recognised, not bound
@@ -88,11 +88,12 @@ class Client:
     ) -> Fetched:
         """Fetch a document of at most `max_bytes`. Raises Blocked, Unreachable or TooLarge.
 
-        Any final status is an answer, a redirect too; it is not followed.
+        Any final status is an answer, a redirect too; it is not followed. `total_s` is for all of
+        it, and a body that comes in drops is given up before (outbound.bodies).
         """
 
         async def read(response: aiohttp.ClientResponse) -> Fetched:
-            body = await _read(response, max_bytes + 1)
+            body = await read_in_time(response, max_bytes + 1)
             if len(body) > max_bytes:
                 raise TooLarge(max_bytes)
             return Fetched(response.status, response.headers, body)
@@ -109,7 +110,7 @@ class Client:
         async def read(response: aiohttp.ClientResponse) -> Reply:
             body = bytearray()
             try:
-                await _read_into(body, response, max_bytes)
+                await read_into(body, response, max_bytes)
             except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
                 logger.debug("the answer broke off after its status line: %r", error)
             dialled = trail.get().dialled
@@ -202,7 +203,7 @@ async def open_client(
         skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
         auto_decompress=False,
         trust_env=False,
-        read_bufsize=_CHUNK_BYTES,
+        read_bufsize=CHUNK_BYTES,
         middlewares=(_once,),
         trace_configs=[_watch_connections()],
         requote_redirect_url=False,
@@ -242,20 +243,6 @@ def _check_answer(response: aiohttp.ClientResponse, proxy: URL | None) -> None:
     refused = refused_by_proxy(response.headers) if proxy is not None else None
     if refused is not None:
         raise refused
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    body = bytearray()
-    await _read_into(body, response, max_bytes)
-    return bytes(body)
-
-
-async def _read_into(body: bytearray, response: aiohttp.ClientResponse, max_bytes: int) -> None:
-    while len(body) < max_bytes:
-        chunk = await response.content.read(min(_CHUNK_BYTES, max_bytes - len(body)))
-        if not chunk:
-            return
-        body += chunk
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from consumers.custody import SigningKey, open_custody
 from consumers.processor import Context, Processor, Reject, Resources
 from consumers.status_lists import StatusLists
-from consumers.turns import Turns
+from consumers.turns import FairExecutor
 from credentials import did_jwk, did_key, vc
 from credentials.contexts import UNDEFINED_TERMS, Contexts
 from credentials.errors import CredentialError, DidError
@@ -86,7 +86,7 @@ class Issuance:
     entries: Entries
     contexts: Contexts = field(default_factory=Contexts.load)
     settings: CredentialSettings = field(default_factory=CredentialSettings)
-    turns: Turns = field(default_factory=Turns)
+    executor: FairExecutor = field(default_factory=FairExecutor)
     expanding: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Credentials of a new shape are expanded one after the other: a large one takes its time, and
     only one of the threads that others need."""
@@ -117,7 +117,7 @@ class Issuance:
         """Out of everybody's way: in a thread if it takes long, else when it is this job's turn."""
         if large:
             return await asyncio.to_thread(function, *args)
-        return await self.turns.run(function, *args)
+        return await self.executor.run(function, *args)
 
     def _draft(self, data: Any, occasion: Occasion) -> Draft:
         request = VcIssuance.model_validate(data)

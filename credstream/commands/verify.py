@@ -202,24 +202,24 @@ async def _verify(
 
 @asynccontextmanager
 async def _verifier(offline: Offline, clock_s: float | None) -> AsyncIterator["Verifier"]:
-    from consumers.verification import FAILURES, REFUSALS, body_fetch, document_fetch
+    from consumers.verification import FAILURES, REFUSALS, DocumentFetcher
     from credentials.resolver import Resolver
     from credentials.settings import CredentialSettings
     from credentials.verify import Verifier
     from outbound.client import open_client
 
     async with open_client(_outbound(offline)) as client:
-        fetch = _either(document_fetch(client)) if offline.insecure else document_fetch(client)
+        fetcher = DocumentFetcher(client)
+        fetch = _either(fetcher.fetch_document) if offline.insecure else fetcher.fetch_document
         resolver = Resolver(
             fetch, documents=offline.documents, refusals=REFUSALS, failures=FAILURES
         )
-        fetched = body_fetch(client)
 
         async def retrieve(url: str, max_bytes: int, accept: str) -> bytes:
             if url in offline.bodies:
                 body = offline.bodies[url]
                 return body.encode() if isinstance(body, str) else orjson.dumps(body)
-            return await fetched(url, max_bytes, accept)
+            return await fetcher.fetch_body(url, max_bytes, accept)
 
         yield Verifier(
             resolver.resolve,

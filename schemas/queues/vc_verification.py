@@ -9,6 +9,8 @@ from schemas.fields import Did, OrganizationId, Payload, UserId, WebUrl
 from schemas.spec import CallbackEvents, QueueSpec
 
 MAX_TOKEN_CHARS = 256 * 1024
+DEFERRALS_MAX = 10_000
+"""How often a job may be put off because its organization has too much under way: days."""
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
 
@@ -58,5 +60,6 @@ SPEC = QueueSpec(
     payload=VcVerification,
     result=VcVerified,
     description="Verify Verifiable Credentials",
+    max_starts=DEFERRALS_MAX,
     events=events,
 )

@@ -18,7 +18,7 @@ from consumers import Worker
 from consumers.processor import Resources
 from consumers.processors import vc_verification
 from consumers.status_lists import StatusLists
-from consumers.verification import open_verifier
+from consumers.verification import open_verification
 from credentials.verdict import CouldNotTell
 from schemas.queues.vc_verification import VcVerified
 from streams import status
@@ -70,9 +70,9 @@ async def counter(redis: streams.Redis, monkeypatch: pytest.MonkeyPatch) -> Asyn
     }.items():
         monkeypatch.setenv(name, value)
     counter = Counter(redis)
-    async with open_verifier(Resources(redis)) as verifier:
+    async with open_verification(Resources(redis)) as verification:
         worker = Worker(vc_verification.PROCESSOR, redis=redis)
-        worker.state = verifier
+        worker.state = verification
         worker.on("completed", counter.listen).on("failed", counter.listen)
         async with worker:
             yield counter
@@ -253,17 +253,17 @@ async def test_a_did_web_over_https(
         did = f"did:web:localhost%3A{server.port}"
         issuer = Issuer(Key("P-384"), did, f"{did}#key-1")
         token = issuer.v20(validFrom=...)
-        async with open_verifier(Resources(redis)) as verifier:
-            assert (await verifier.verify(token)).code == "DID_BLOCKED"
+        async with open_verification(Resources(redis)) as verification:
+            assert (await verification.verify(token)).code == "DID_BLOCKED"
         assert server.connections == 0
         monkeypatch.setenv("WEBHOOK_ALLOW_NETS", "127.0.0.0/8,[::1]")
-        async with open_verifier(Resources(redis)) as verifier:
+        async with open_verification(Resources(redis)) as verification:
             with pytest.raises(CouldNotTell, match=r"\."):  # a certificate nobody vouches for
-                await verifier.verify(token)
+                await verification.verify(token)
         monkeypatch.setenv("WEBHOOK_CA_FILE", str(tmp_path / "ca.pem"))
-        async with open_verifier(Resources(redis)) as verifier:
+        async with open_verification(Resources(redis)) as verification:
             with pytest.raises(CouldNotTell, match="503"):
-                await verifier.verify(token)
+                await verification.verify(token)
     document = json.dumps(issuer.document()).encode()
     kind = {"Content-Type": "application/did+ld+json"}
     for answer, code in (
@@ -272,10 +272,13 @@ async def test_a_did_web_over_https(
         (reply(410), "DID_DEACTIVATED"),
         (reply(302, headers={"Location": f"https://localhost:{server.port}/"}), "DID_NOT_FOUND"),
     ):
-        async with receiver(answer, tls=tls) as server, open_verifier(Resources(redis)) as verifier:
+        async with (
+            receiver(answer, tls=tls) as server,
+            open_verification(Resources(redis)) as verification,
+        ):
             did = f"did:web:localhost%3A{server.port}"
             made = Issuer(issuer.key, did, f"{did}#key-1").v20(validFrom=...)
-            assert (await verifier.verify(made)).code == code
+            assert (await verification.verify(made)).code == code
             assert [seen.line for seen in server.requests] == ["GET /.well-known/did.json HTTP/1.1"]
 
 
@@ -293,10 +296,13 @@ async def test_a_did_web_of_somebody_else_in_full(
     async def answer(_seen: Any, writer: asyncio.StreamWriter) -> None:
         await reply(200, made["document"], {"Content-Type": "application/json"})(_seen, writer)
 
-    async with receiver(answer, tls=tls) as server, open_verifier(Resources(redis)) as verifier:
+    async with (
+        receiver(answer, tls=tls) as server,
+        open_verification(Resources(redis)) as verification,
+    ):
         did = f"did:web:localhost%3A{server.port}:issuers:1"
         issuer = Issuer(Key("secp256k1"), did, f"{did}#key-1")
         made["document"] = json.dumps(issuer.document()).encode()
         for token in (issuer.v20(validFrom=...), issuer.v11(nbf=1)):
-            assert (await verifier.verify(token)).issuer == did
+            assert (await verification.verify(token)).issuer == did
         assert [seen.line for seen in server.requests] == ["GET /issuers/1/did.json HTTP/1.1"]

@@ -408,26 +408,58 @@ async def test_drafts_have_types_and_members_of_their_own(http: ClientSession) -
     assert error["type"] == "https://www.w3.org/ns/did#NOT_FOUND"
 
 
-async def test_only_so_many_are_fetched_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    started, release = asyncio.Event(), asyncio.Event()
+class SlowWorld:
+    """A client of which only healthy.example answers."""
 
-    class Slow:
-        async def get(self, url: str, **_: Any) -> Answer:
-            started.set()
-            await release.wait()
-            return Answer(b"{}")
+    def __init__(self) -> None:
+        self.hanging = 0
 
-    monkeypatch.setattr(gateway_dids, "FETCHES_MAX", 1)
-    fetcher = gateway_dids._Fetcher()
-    slow: Any = Slow()
-    fetcher.client = slow
-    first = asyncio.create_task(fetcher("https://a.example/", 1))
-    await started.wait()
-    with pytest.raises(gateway_dids.Busy):
-        await fetcher("https://b.example/", 1)
-    release.set()
-    assert (await first).status == 200
-    assert (await fetcher("https://b.example/", 1)).status == 200
+    async def get(self, url: str, **_: Any) -> Answer:
+        if "healthy.example" in url:
+            return Answer(orjson.dumps({"id": f"did:web:{URL(url).host}"}))
+        self.hanging += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_one_client_does_not_fill_the_resolver(redis: Redis) -> None:
+    app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0, trusted_proxies=1))
+    async with listening(app) as (_, port), ClientSession(f"http://localhost:{port}") as session:
+        resolver: Any = app[RESOLVER]
+        world = resolver._fetch.client = SlowWorld()
+
+        async def ask(name: str, address: str) -> tuple[int, str | None, Any]:
+            headers = {"X-Forwarded-For": address}
+            path = f"/1.0/identifiers/did:web:{name}.example"
+            async with session.get(path, headers=headers) as response:
+                body = await response.json(content_type=None)
+                return response.status, response.headers.get("Retry-After"), body
+
+        tasks = []
+        for number in range(20):
+            # One client: an IPv6 network is one.
+            address = f"2001:db8::{number + 1:x}"
+            tasks.append(asyncio.create_task(ask(f"slow{number}", address)))
+        while sum(task.done() for task in tasks) < 4:
+            await asyncio.sleep(0.01)
+        refused = [task.result() for task in tasks if task.done()]
+        assert {(status, again) for status, again, _ in refused} == {(503, "10")}
+        assert refused[0][2]["didResolutionMetadata"]["error"] == "internalError"
+        assert "waiting" in refused[0][2]["didResolutionMetadata"]["errorMessage"]
+        assert world.hanging == 16
+        for address in ("2001:db8:0:1::1", "198.51.100.7"):
+            status, again, _ = await ask("healthy", address)
+            assert (status, again) == (200, None)
+        # What needs no network is answered to everybody.
+        async with session.get(
+            f"/1.0/identifiers/{KEY}", headers={"X-Forwarded-For": "2001:db8::1"}
+        ) as response:
+            assert response.status == 200
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while app[gateway_dids.LOOKUPS].free < gateway_dids.LOOKUPS_MAX:
+            await asyncio.sleep(0.01)
 
 
 def test_no_hosted_did_lies_where_the_gateway_answers_something_else() -> None:
