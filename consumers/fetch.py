@@ -33,6 +33,8 @@ class Fetcher:
         self.stopping = asyncio.Event()
         self.waiting = False
         """Whether the connection is blocked in Redis: settles must then go on their own."""
+        self.needs_upkeep: Callable[[], object] = bool
+        """Called when a claim shows that upkeep may have work."""
         self._claims = claims
         self._settler = settler
         self._free = free
@@ -113,6 +115,8 @@ class Fetcher:
             await self._digesting
 
     def _take(self, claimed: Claimed, calls: list[Call], replies: list[Any]) -> None:
+        if claimed.needs_upkeep:
+            self.needs_upkeep()
         self._settler.confirm(calls, replies)
         self._start(claimed.claims)
 

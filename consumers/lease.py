@@ -22,7 +22,8 @@ STRAY_MS = 2_000
 GRACE_S = 30.0
 """How long a handler may go on after it was told to stop, or a run whose event loop is blocked
 beyond its limit; then its job ends, or its lease, without it."""
-HEARTBEAT_BEATS = 2
+HEARTBEAT_BEATS = 3
+"""Every so many beats a worker says that it lives; without jobs it renews no more often."""
 RETURNED_MAX = 10_000
 SHOWN_JOBS = 1_000
 
@@ -92,9 +93,10 @@ class Lease:
         beat = 0
         while True:
             try:
+                is_busy = self.runs.held or self._strays or self._returning
                 if watch.blocked_s >= stuck_s:
                     await self.hold_on(claims, watch)
-                else:
+                elif is_busy or beat % HEARTBEAT_BEATS == 0:
                     await self.renew(claims, watch)
                 if beat % HEARTBEAT_BEATS == 0:
                     await claims.heartbeat(self._info())

@@ -27,19 +27,19 @@ from consumers.lease import Lease, LeaseCallbacks, Runs
 from consumers.lease_thread import kept_alive
 from consumers.outcome import Outcome, ending, last_resort
 from consumers.processor import Context, ExecutorName, Handler, Processor, processor_of
+from consumers.registration import Registration
 from consumers.settle import Settler
-from consumers.upkeep import keep_up, make_known
-from schemas.spec import QueueSpec, catalog
-from streams import Queue, Redis, connect
+from consumers.upkeep import QueueUpkeep
+from schemas.spec import QueueSpec
+from streams import Redis, connect
 from streams.claims import Claim, Claims, Ending, waited_ms
-from streams.errors import CredstreamError, Full, LayoutTooNew
+from streams.errors import CredstreamError
 
 logger = logging.getLogger(__name__)
 
 TWO_WAVES = 16
 """From this many slots on, a claim asks for half of them at most: while Redis works on one half,
 the handlers of the other run."""
-LISTED_AGAIN_S = 30.0
 LAST_SETTLE_S = 5.0
 LAST_WORD_S = 1.0
 """How long a handler may take to end after its cancellation."""
@@ -93,6 +93,9 @@ class Worker:
         self._fetcher = Fetcher(self.claims, self._settler, self._free, self._start, self._trouble)
         callbacks = LeaseCallbacks(self._stop_run, self._abandon, self._blocked, self._trouble)
         self.lease = Lease(self.spec, self.name, self._runs, self.concurrency, callbacks)
+        self._upkeep = QueueUpkeep(self.spec, self.redis, self._trouble)
+        self._fetcher.needs_upkeep = self._upkeep.wake
+        self._registration = Registration(self.spec, self.redis, self._fetcher, self._trouble)
         self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:
@@ -104,13 +107,12 @@ class Worker:
         """Work until `stop`, then drain: running jobs finish within the drain timeout, the rest
         is released for other workers."""
         background = [
-            asyncio.create_task(keep_up(self.spec, self.redis, self._trouble)),
-            asyncio.create_task(make_known(self.spec, self.redis, self._trouble)),
-            asyncio.create_task(self._stay_listed()),
+            asyncio.create_task(self._upkeep.run()),
+            asyncio.create_task(self._registration.keep()),
         ]
         try:
             async with kept_alive(self.lease, self.redis):
-                await self._introduce()
+                await self._registration.join()
                 await self._fetcher.run()
                 await self._drain()
             with contextlib.suppress(CredstreamError):
@@ -150,37 +152,6 @@ class Worker:
     def _free(self, coming: int) -> int:
         free = self.concurrency - self._running - coming
         return free if self.concurrency < TWO_WAVES else min(free, (self.concurrency + 1) // 2)
-
-    async def _introduce(self) -> None:
-        """Join the queue: its limits, and its place in the catalogue if it is a custom one."""
-        queue = Queue(self.spec, self.redis)
-        while not self._fetcher.stopping.is_set():
-            try:
-                if self.spec.limiter or self.spec.concurrency:
-                    await queue.set_limits(self.spec.limiter, self.spec.concurrency)
-                if self.spec.name not in catalog():
-                    await queue.register()
-            except LayoutTooNew:
-                raise
-            except Full as error:
-                # Being listed can wait; a full Redis needs its jobs done.
-                self._trouble(error)
-                return
-            except CredstreamError as error:
-                self._trouble(error)
-                await self._fetcher.pause()
-            else:
-                return
-
-    async def _stay_listed(self) -> None:
-        """A Redis that lost what it held must learn of a custom queue, and of its limits, again:
-        gateways refuse jobs for a queue that nobody made known."""
-        queue = Queue(self.spec, self.redis)
-        while self.spec.name not in catalog():
-            await asyncio.sleep(LISTED_AGAIN_S)
-            with contextlib.suppress(CredstreamError):
-                if await queue.register():
-                    await self._introduce()
 
     def _start(self, claims: list[Claim]) -> None:
         if claims and self.hooks.wanted(Taken):
@@ -270,6 +241,8 @@ class Worker:
 
     def _settled(self, done: Ending, word: str) -> None:
         run = self._held.pop(done.claim.place, None)
+        if done.claim.callback is not None:
+            self._upkeep.wake()
         event = event_of(done, word, run.elapsed_ms if run else 0, self.hooks)
         if event is not None:
             self.hooks.emit(event)

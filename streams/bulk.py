@@ -8,6 +8,7 @@ from typing import Any
 from streams.connection import Lost
 from streams.scripts import SCRIPTS, Argument, Command
 from streams.store import Store, enter
+from streams.upkeep_index import UpkeepIndex
 
 WRITE_JOBS = 100
 """Scripts that go in one write: other clients wait for no more than these."""
@@ -104,6 +105,7 @@ async def _send(store: Store, verb: Verb, commands: list[Command]) -> list[str]:
     if verb is Verb.CANCEL:
         count = sum(reply[0] == b"OK" for reply in replies if isinstance(reply, list))
         store.redis.tally.buried[store.keys.tag, "cancelled"] += count
+        await UpkeepIndex(store.redis).hasten(store.keys.tag)
     return [_word(verb, script.check(reply), again=again) for reply in replies]
 
 

@@ -50,6 +50,8 @@ class Claimed:
     """Entries by lane, as Redis gave them."""
     is_wait_refused: bool = False
     """Redis refused to wait, so asking again at once would only burn time."""
+    needs_upkeep: bool = False
+    """Something happened to the queue that is no job to claim, or jobs failed on the way."""
 
     @property
     def count(self) -> int:

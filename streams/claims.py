@@ -27,7 +27,7 @@ from streams.store import Store, exceptions
 
 __all__ = ["BLOCK_MS", "Claim", "Claimed", "Claims", "Ending", "Renewed", "place", "waited_ms"]
 
-BLOCK_MS = 2_000
+BLOCK_MS = 4_000
 """The longest an idle worker waits in Redis before it asks again."""
 RENEWED_A_CALL = 1_000
 STRAYS_A_CALL = 16
@@ -66,15 +66,18 @@ class Claims(Notes):
             # The node of this connection has not got the queue: the next one asks who has.
             await link.close()
         is_wait_refused = block_ms > 0 and isinstance(replies[-2], ResponseError)
+        is_woken = block_ms > 0 and isinstance(replies[-2], list)
         settled = await self._judge(replies[: len(first)], first)
         reply = await self.redis.judge(replies[-1], commands[-1])
         reply = SCRIPTS["claim"].check(reply)
         lanes = list(zip(reply[3::2], reply[4::2], strict=True))
+        has_buried = False
         if lanes and lanes[-1][0] == b"dead":
-            reasons = lanes.pop()[1]
+            reasons, has_buried = lanes.pop()[1], True
             self.redis.tally.buried.update((self.spec.name, reason.decode()) for reason in reasons)
         about = (reply[0].decode(), reply[1], reply[2], self.spec.name, self.token)
-        return Claimed(*about, lanes, is_wait_refused), settled
+        needs_upkeep = has_buried or (is_woken and not lanes)
+        return Claimed(*about, lanes, is_wait_refused, needs_upkeep), settled
 
     async def unblock(self, link: Link) -> None:
         """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the

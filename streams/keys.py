@@ -101,8 +101,6 @@ class QueueKeys(Keys):
         return found
 
 
-UPKEEP = "cs:upkeep"
-"""What workers said of queues to those who keep them in order: JSON by queue."""
 VAULTS = "cs:vault:{*"
 """The pattern that finds every record of the vault."""
 WEBHOOK_SECRETS = "cs:dest:{*}:secret"
@@ -139,6 +137,12 @@ def mail(tenant: str) -> Keys:
 def mail_links() -> Keys:
     """What signs the unsubscribe links of every organization."""
     return Keys("cs:mail:{links}:", {"secret": "secret"})
+
+
+def upkeep() -> Keys:
+    """The index of schedulers: queues by when they are due (epoch ms), and what was announced of
+    them (JSON)."""
+    return Keys("cs:{upkeep}:", {"due": "due", "specs": "specs"})
 
 
 _DESTINATION = {

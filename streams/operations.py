@@ -6,6 +6,7 @@ from schemas.job import State
 from schemas.spec import Limiter
 from streams.errors import Looping, NotFound, WrongState
 from streams.store import Store
+from streams.upkeep_index import UpkeepIndex
 
 CLEAN_JOBS = 500
 """Jobs one call of `clean` looks at."""
@@ -145,6 +146,7 @@ class Operations:
         if reply[0] != b"OK":
             return "cancelling"
         self.store.redis.tally.buried[self.name, "cancelled"] += 1
+        await UpkeepIndex(self.store.redis).hasten(self.name)
         return "cancelled"
 
     def _marking(self, once: str) -> Store:

@@ -2,14 +2,13 @@
 time: within `interval_ms` of another's call it answers SKIP and does nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from schemas.spec import QueueSpec, Retention, catalog
+from schemas.spec import QueueSpec
 from streams.connection import Redis
-from streams.keys import UPKEEP
 from streams.record import Header
 from streams.sanitize import clean_text
 from streams.scripts import Argument
@@ -26,6 +25,14 @@ class Done:
     count: int
     more: bool = False
     skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which duties of a queue have work, and in how many ms it is worth asking again."""
+
+    duties: tuple[str, ...]
+    next_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,24 @@ class Upkeep:
         self.spec = spec
         self.redis = redis
         self.store = Store(redis, spec.name)
+
+    async def due(self, intervals_ms: Mapping[str, int], idle_ms: int) -> Due:
+        """The duties that have work now, and when to ask again: after `idle_ms` at the latest.
+        `intervals_ms`: of promote, reclaim, prune and sweep."""
+        keep = self.spec.retention
+        reply = await self.store.call(
+            "upkeep",
+            promote_ms=intervals_ms["promote"],
+            reclaim_ms=intervals_ms["reclaim"],
+            prune_ms=intervals_ms["prune"],
+            sweep_ms=intervals_ms["sweep"],
+            completed_ms=_limit(keep.completed_ms),
+            completed_count=_limit(keep.completed_count),
+            failed_ms=_limit(keep.failed_ms),
+            failed_count=_limit(keep.failed_count),
+            idle_ms=idle_ms,
+        )
+        return Due(tuple(name.decode() for name in reply[3:]), int(reply[2]))
 
     async def promote(self, interval_ms: int = 0) -> Done:
         """Delayed jobs that are due become waiting, the most urgent first, at most 100 a call."""
@@ -119,39 +144,6 @@ class Upkeep:
             "refuse", id=job_id, body=body, message=orjson.dumps(clean_text(message, 2_000))
         )
         self.redis.tally.buried[self.spec.name, "callback"] += 1
-
-
-async def announce(redis: Redis, spec: QueueSpec) -> None:
-    """Tell those who keep queues in order without working on them what the workers of this one go
-    by; nothing where that is what the catalogue says (B9). Raises Full, Unavailable."""
-    if catalog().get(spec.name) == spec:
-        await redis.command("HDEL", UPKEEP, spec.name, key=UPKEEP)
-        return
-    said = {
-        "lease_ms": spec.lease_ms,
-        "max_stalls": spec.max_stalls,
-        "retention": asdict(spec.retention),
-        "callback_members": spec.callback_members,
-    }
-    await redis.command("HSET", UPKEEP, spec.name, orjson.dumps(said), key=UPKEEP)
-
-
-async def announced(redis: Redis) -> dict[str, QueueSpec]:
-    """What workers announced, by queue: as much of a spec as upkeep needs. Raises Unavailable."""
-    flat = await redis.command("HGETALL", UPKEEP, key=UPKEEP)
-    pairs = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode(): _spec(name.decode(), orjson.loads(about)) for name, about in pairs}
-
-
-def _spec(name: str, said: Mapping[str, Any]) -> QueueSpec:
-    members = said["callback_members"]
-    return QueueSpec(
-        name,
-        lease_ms=said["lease_ms"],
-        max_stalls=said["max_stalls"],
-        retention=Retention(**said["retention"]),
-        callback_members=None if members is None else tuple(members),
-    )
 
 
 def _limit(value: int | None) -> int | str:

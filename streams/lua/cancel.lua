@@ -2,7 +2,7 @@
 -- cancel: a job that has not started dies now; a running one is marked for its worker to stop.
 -- from: waiting delayed active
 -- to: failed active
--- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit idem
+-- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit idem wake
 -- args: id who once
 -- replies: OK CANCELLING MISSING ENDED
 -- uses: unpack lay bury audit once
@@ -17,6 +17,7 @@ if kind == 'c' or kind == 'f' then return {'ENDED', kind == 'c' and 'completed' 
 redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead); redis.call('HLEN', blobs)
 redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
 redis.call('HLEN', cancel); redis.call('ZCARD', delayed); redis.call('XLEN', audit)
+redis.call('ZCARD', wake)
 local fields, lane
 if kind == 'd' then
   local record = parts(redis.call('HGET', delayed_jobs, id))
@@ -33,6 +34,7 @@ else
   fields = redis.call('XRANGE', KEYS[lane + 2], entry, entry)[1][2]
 end
 bury(lane, entry, fields, 'cancelled', 'cancelled before it started', now)
+if redis.call('XLEN', outbox) > 0 then redis.call('ZADD', wake, 0, '1') end
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'failed', 'i', id)
 record('done')
 return told('OK')

@@ -21,7 +21,7 @@ from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec, Retention, catalog
 from streams import Queue, Redis
 from streams.errors import LayoutTooNew
-from streams.upkeep import announce, announced
+from streams.upkeep_index import UpkeepIndex, decode_spec
 
 WITHIN_S = 30.0
 LEASE_MS = 300
@@ -62,7 +62,7 @@ async def job_of_a_killed_worker(redis: Redis, url: str, folder: Path) -> None:
 
 
 async def ends_with_callbacks(redis: Redis) -> None:
-    await announce(redis, ENDED)
+    await UpkeepIndex(redis).announce(ENDED)
     queue, hand = Queue(ENDED, redis), Hand(redis, ENDED)
     for n in range(5):
         await queue.add("x", DATA, TOLD)
@@ -101,49 +101,62 @@ async def test_without_workers_everything_but_the_work_is_done(
     assert told == [{"event": "ended.completed", "n": n} for n in range(5)]
 
 
+async def taken(redis: Redis) -> dict[str, bytes]:
+    """What a scheduler would look at now."""
+    return dict((await UpkeepIndex(redis).turn({}, 100, 0)).queues)
+
+
 async def test_a_queue_is_announced_as_long_as_the_catalogue_says_something_else(
     redis: Redis,
 ) -> None:
+    index = UpkeepIndex(redis)
     own = replace(catalog()["emails"], retention=Retention(None, None, None, 7))
-    await announce(redis, own)
-    said = (await announced(redis))["emails"]
+    await index.announce(own)
+    said = decode_spec("emails", (await taken(redis))["emails"])
     assert (said.retention, said.lease_ms) == (own.retention, own.lease_ms)
-    await announce(redis, catalog()["emails"])
-    assert await announced(redis) == {}
+    await index.announce(catalog()["emails"])
+    assert await taken(redis) == {"emails": b""}
 
 
-async def test_what_workers_announce_anew_holds_from_then_on(redis: Redis) -> None:
-    scheduler = Scheduler(redis)
-    await announce(redis, KILLED)
+async def test_what_workers_announce_anew_holds_from_then_on(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.scheduler.IDLE_MS", 50)
+    monkeypatch.setattr("consumers.scheduler.PACE_MS", 50)
+    scheduler, index = Scheduler(redis), UpkeepIndex(redis)
+    await index.announce(KILLED)
     stopping = asyncio.Event()
     running = asyncio.create_task(scheduler.run(stopping))
     await until(lambda: KILLED.name in scheduler.queues, within_s=WITHIN_S, what="it is kept")
-    await announce(redis, replace(KILLED, max_stalls=1))
-    await scheduler._look()
-    spec, task = scheduler._kept[KILLED.name]
-    assert (spec.max_stalls, task.done()) == (1, False)
+    await index.announce(replace(KILLED, max_stalls=1))
+    await until(
+        lambda: scheduler._kept[KILLED.name].spec.max_stalls == 1,
+        within_s=WITHIN_S,
+        what="it is kept anew",
+    )
     stopping.set()
     await running
-    assert task.cancelled()
+    assert not scheduler._looking
 
 
-async def test_a_queue_of_a_newer_version_ends_it(
-    redis: Redis, raw: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumers.scheduler.LOOK_S", 0.05)
+async def test_a_queue_of_a_newer_version_ends_it(redis: Redis, raw: Any) -> None:
     raw.hset("cs:{emails}:meta", "layout", 99)
     with pytest.raises(LayoutTooNew):
         await Scheduler(redis).run(asyncio.Event())
 
 
-async def test_queues_that_can_be_reached_do_not_wait_for_the_list(redis: Redis, raw: Any) -> None:
+async def test_queues_that_can_be_reached_do_not_wait_for_the_index(redis: Redis, raw: Any) -> None:
     """In a Cluster it may lie on a primary that is away."""
-    raw.set("cs:upkeep", "cannot be read")
-    scheduler = Scheduler(redis)
-    await scheduler._look()
-    assert scheduler._kept.keys() == catalog().keys()
-    for _, task in scheduler._kept.values():
-        task.cancel()
+    raw.set("cs:{upkeep}:due", "cannot be read")
+    scheduler, stopping = Scheduler(redis), asyncio.Event()
+    running = asyncio.create_task(scheduler.run(stopping))
+    await until(
+        lambda: scheduler._looks.keys() == catalog().keys(),
+        within_s=WITHIN_S,
+        what="the product's queues are looked at",
+    )
+    stopping.set()
+    await running
 
 
 def test_trouble_is_told_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from gate import SPEC, Gate, add, all_ended, ended
 from ledger import assert_all_completed, assert_at_rest, pending
 from processes import until
 
+import consumers.registration
 import consumers.worker
 from consumers import Context, Reject, RetryLater, Worker
 from schemas.job import Backoff, State
@@ -275,7 +276,7 @@ async def test_a_redis_that_lost_everything_learns_of_a_custom_queue_again(
     redis: Redis, raw: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gateways refuse jobs for a queue that nobody made known."""
-    monkeypatch.setattr(consumers.worker, "LISTED_AGAIN_S", 0.01)
+    monkeypatch.setattr(consumers.registration, "LISTED_AGAIN_S", 0.01)
     spec = QueueSpec("chaos", limiter=Limiter(9, 1_000))
 
     async def is_known() -> bool:

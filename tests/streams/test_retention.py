@@ -10,7 +10,7 @@ from ledger import assert_at_rest, ids, key
 from processes import until
 from redis_servers import Server
 
-from consumers.upkeep import keep_up
+from consumers.upkeep import QueueUpkeep
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import DAY_MS, HOUR_MS, QueueSpec, Retention
 from streams import Queue, Redis, connect
@@ -244,7 +244,7 @@ async def test_an_idle_queue_is_pruned_by_upkeep_alone(redis: Redis, raw: Any) -
     spec, trouble = QueueSpec(QUEUE), list[Exception]()
     for state in STREAMS:
         bury(raw, state, state, 1_000)
-    upkeep = asyncio.create_task(keep_up(spec, redis, trouble.append))
+    upkeep = asyncio.create_task(QueueUpkeep(spec, redis, trouble.append).run())
     try:
         await until(
             lambda: not raw.xlen(key(QUEUE, "completed")) and not raw.xlen(key(QUEUE, "dead")),

@@ -43,6 +43,7 @@ RECORD_BOUNDS = {
     "mail_suppress": "100 entries that have ended",
     "merge_events": "200 events of 50 ids",
     "status_draw": "32 candidates",
+    "upkeep_turn": "the queues that a scheduler looks at together, 100 by default",
 }
 """Scripts of records whose work depends on the data, and what bounds it."""
 DEEDS = 25_000
@@ -202,6 +203,11 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
             yield call(name, "c", 1, keep_ms=1_000)
         case "unpark":
             yield from unparked(raw)
+        case "upkeep":
+            keep = dict.fromkeys(("completed_ms", "completed_count"), OLD * 9)
+            keep |= dict.fromkeys(("failed_ms", "failed_count"), OLD * 9)
+            every = ("promote_ms", "reclaim_ms", "prune_ms", "sweep_ms")
+            yield call(name, **dict.fromkeys(every, 1_000), **keep, idle_ms=3_000)
         case "why":
             for job_id in ("7wait-300", "d-300", f"{ACTIVE_LANE}run-300"):
                 yield call(name, id=job_id, most=250, silent_ms=10_000)
