@@ -1,6 +1,23 @@
 """Loops over the engine's verbs: claim, execute, settle; and the upkeep of queues."""
 
-from consumers.processor import Context, Processor, Reject, Resources, RetryLater
+from consumers.processor import (
+    Context,
+    NotConfigured,
+    Processor,
+    Reject,
+    Resources,
+    Retry,
+    RetryLater,
+)
 from consumers.worker import Worker
 
-__all__ = ["Context", "Processor", "Reject", "Resources", "RetryLater", "Worker"]
+__all__ = [
+    "Context",
+    "NotConfigured",
+    "Processor",
+    "Reject",
+    "Resources",
+    "Retry",
+    "RetryLater",
+    "Worker",
+]

@@ -18,7 +18,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from consumers import Reject, RetryLater, Worker
+    from consumers import (
+        Context,
+        NotConfigured,
+        Processor,
+        Reject,
+        Resources,
+        Retry,
+        RetryLater,
+        Worker,
+    )
     from credstream.client import Client
     from credstream.connecting import connect
     from credstream.names import QueueName
@@ -32,16 +41,21 @@ __version__ = "0.1.0"
 __all__ = [
     "Backoff",
     "Client",
+    "Context",
     "Job",
     "JobOptions",
     "JobPriority",
     "Limiter",
     "NewJob",
+    "NotConfigured",
+    "Processor",
     "Queue",
     "QueueName",
     "QueueSpec",
     "Reject",
+    "Resources",
     "Retention",
+    "Retry",
     "RetryLater",
     "State",
     "Worker",
@@ -51,7 +65,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "consumers": ("Reject", "RetryLater", "Worker"),
+    "consumers": (
+        *("Context", "NotConfigured", "Processor", "Reject", "Resources"),
+        *("Retry", "RetryLater", "Worker"),
+    ),
     "credstream.client": ("Client",),
     "credstream.connecting": ("connect",),
     "credstream.names": ("QueueName",),

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestServer
 from gate import ended
+from pydantic import ValidationError
 from working import delivering
 
 import streams
+from consumers import Resources, Worker
+from consumers.discovery import choose
 from schemas.job import State
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -57,6 +61,35 @@ async def test_custom_worker(redis: streams.Redis) -> None:
     completed = await load("custom_worker").main(redis)
     assert len(completed) == 5
     assert (await streams.Queue("custom-queue", redis).counts()).completed == 5
+
+
+async def test_processor(redis: streams.Redis) -> None:
+    pages = await load("processor").main(redis)
+    assert pages == ["Annual report 1", "Annual report 2", "Annual report 3"]
+    (job,) = await streams.Queue("reports", redis).page(State.COMPLETED, 0, 10)
+    assert (job.attempts_made, job.attempts_started) == (2, 3)
+    assert job.progress == {"page": 3, "of": 3}
+    assert await streams.Queue("reports", redis).logs(job.id) == ["printed 2 pages in run 3"]
+
+
+async def test_processor_as_the_command_line_loads_it(redis: streams.Redis) -> None:
+    (processor,) = choose(str(EXAMPLES / "processor.py"), ["reports"])
+    queue = streams.Queue(processor.spec, redis)
+    with pytest.raises(ValidationError):
+        await queue.add("report", {"title": "Empty", "pages": 0})
+    job_id = (await queue.add("report", {"title": "x", "pages": 1, "font": "runes"})).id
+    async with AsyncExitStack() as stack:
+        worker = Worker(processor, redis=redis)
+        assert processor.open is not None
+        worker.state = await stack.enter_async_context(processor.open(Resources(redis)))
+        await stack.enter_async_context(worker)
+        job = await ended(redis, job_id, "reports")
+    assert (job.state, job.errors[0].code) == (State.FAILED, "font_unknown")
+
+
+async def test_cpu_bound(redis: streams.Redis) -> None:
+    (processor,) = choose(str(EXAMPLES / "cpu_bound.py"), ["primes"])
+    assert await load("cpu_bound").main(redis, processor) == [4, 25]
 
 
 async def test_priorities(redis: streams.Redis) -> None:
