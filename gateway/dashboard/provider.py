@@ -97,6 +97,7 @@ class Provider:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self._leeway_s = oidc.leeway_s
         self._issuer = str(oidc.issuer)
         self._outbound = OidcOutboundSettings()
         self._bearer = Bearer(oidc.model_copy(update={"audience": settings.client_id}), keys)
@@ -149,11 +150,8 @@ class Provider:
         if "error" in answer:
             logger.info("the identity provider refused a sign-in: %r", answer["error"][:64])
             denied = answer["error"] == "access_denied"
-            raise SignInFailed(
-                "The identity provider refused."
-                if denied
-                else "The identity provider had an error."
-            )
+            said = "refused" if denied else "had an error"
+            raise SignInFailed(f"The identity provider {said}.")
         found = await self.found()
         if answer.get("iss", "" if found.names_itself else self._issuer) != self._issuer:
             raise SignInFailed("The answer is not from the identity provider of this gateway.")
@@ -181,6 +179,16 @@ class Provider:
         party = claims.get("azp", None if several else self.settings.client_id)
         if party != self.settings.client_id:
             raise BadToken("it was made for another client")
+        self._check_auth_time(claims.get("auth_time"))
+
+    def _check_auth_time(self, auth_time: Any) -> None:
+        """`max_age` was asked for, so the token must say when its user was authenticated, and that
+        must not be longer ago (OpenID Connect Core, 2 and 3.1.3.7, 13)."""
+        if isinstance(auth_time, bool) or not isinstance(auth_time, int | float):
+            raise BadToken("it does not say when its user was authenticated (auth_time)")
+        age_s = time.time() - auth_time
+        if not -self._leeway_s <= age_s <= self.settings.session_s + self._leeway_s:
+            raise BadToken(f"its user was authenticated {age_s:.0f} s ago")
 
     async def found(self) -> Found:
         """The discovery document, at most 10 minutes old. Raises IdentityUnavailable."""

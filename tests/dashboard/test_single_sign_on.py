@@ -159,6 +159,12 @@ async def test_the_provider_confirms_a_session_and_its_roles(
         {"azp": "another"},
         {"iss": "https://evil.example"},
         {"exp": 1},
+        {"auth_time": None},
+        {"auth_time": "now"},
+        {"auth_time": True},
+        {"auth_time": 1},
+        {"auth_time": int(time.time()) - 43_200 - 60},
+        {"auth_time": int(time.time()) + 3_600},
         {"roles": []},
         {"organization_id": ""},
     ],
@@ -170,6 +176,18 @@ async def test_id_tokens_that_open_nothing(
     status, text, session = await traveller.come_back(traveller.answer(await traveller.leave()))
     assert (status, session) == (403, "")
     assert "You are not signed in" in text
+
+
+async def test_who_was_authenticated_a_while_ago_comes_in(
+    traveller: Traveller, provider: IdentityProvider, redis: Redis
+) -> None:
+    """Within `max_age`; and who was not leaves a record."""
+    provider.claims |= {"auth_time": time.time() - 43_000}
+    assert (await traveller.come_back(traveller.answer(await traveller.leave())))[0] == 200
+    provider.claims |= {"auth_time": time.time() - 44_000}
+    assert (await traveller.come_back(traveller.answer(await traveller.leave())))[0] == 403
+    deeds = (await audit.page(redis, None, 10, lambda _: True)).found
+    assert [one.deed["action"] for one in deeds] == ["session.refuse", "session.open"]
 
 
 async def test_what_came_from_somewhere_else_opens_nothing(

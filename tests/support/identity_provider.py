@@ -79,6 +79,7 @@ class IdentityProvider:
             "sub": "ann@example.com",
             "iat": now_s,
             "exp": now_s + 60,
+            "auth_time": now_s,
             "nonce": asked["nonce"],
         }
         signed = jwt.encode({"alg": "RS256", "kid": "signs"}, claims | self.claims, self.key)
