@@ -24,7 +24,7 @@ local function bury(lane, entry, fields, reason, message, now)
     redis.call('XDEL', KEYS[lane + 2], entry)
   end
   redis.call('HDEL', cancel, id)
-  lay(id, header, flags, record, nonce .. '|' .. from, now)
+  lay(id, header, flags, record, nonce .. '|' .. now .. '|' .. from, now)
   if string.find(flags, 'C', 1, true) then
     redis.call('XADD', outbox, '*', 'j', id, 'h', header, unpack(record))
   end

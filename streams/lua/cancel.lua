@@ -5,7 +5,7 @@
 -- keys: @lanes jobs delayed delayed_jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events audit idem wake
 -- args: id who once
 -- replies: OK CANCELLING MISSING ENDED
--- uses: unpack lay bury audit once
+-- uses: unpack remember lay bury audit once
 local kept = before()
 if kept then return kept end
 local time = redis.call('TIME')
@@ -15,7 +15,7 @@ if not place then return {'MISSING'} end
 local kind, entry = string.match(place, '^(%w+):?(.*)$')
 if kind == 'c' or kind == 'f' then return {'ENDED', kind == 'c' and 'completed' or 'failed'} end
 redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead); redis.call('HLEN', blobs)
-redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
+redis.call('HLEN', run); redis.call('LLEN', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events)
 redis.call('HLEN', cancel); redis.call('ZCARD', delayed); redis.call('XLEN', audit)
 redis.call('ZCARD', wake)
 local fields, lane

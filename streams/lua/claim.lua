@@ -8,7 +8,7 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs wake cancel limit meta events dead outbox expiry_dead blobs run gone gone_jobs
 -- args: worker want
 -- replies: OK PAUSED LIMITED FULL
--- uses: unpack promote lay bury admit
+-- uses: unpack promote remember lay bury admit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency', 'due')
@@ -22,7 +22,7 @@ if due or waiting[1] then
   for k = 1, #waiting do redis.call('XLEN', KEYS[waiting[k] + 2]) end
   redis.call('HLEN', jobs); redis.call('ZCARD', wake); redis.call('XLEN', events)
   redis.call('XLEN', dead); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead)
-  redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs)
+  redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('LLEN', gone); redis.call('HLEN', gone_jobs)
 end
 if due then
   redis.call('ZCARD', delayed)

@@ -7,7 +7,7 @@
 -- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events audit idem
 -- args: state grace_ms after most who once
 -- replies: OK
--- uses: walk purge audit once
+-- uses: walk remember purge audit once
 local kept = before()
 if kept then return kept end
 local time = redis.call('TIME')
@@ -15,7 +15,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stream = state == 'completed' and completed or dead
 local expiry = state == 'completed' and expiry_completed or expiry_dead
 redis.call('HLEN', jobs); redis.call('ZCARD', expiry); redis.call('HLEN', blobs); redis.call('HLEN', run)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
+redis.call('LLEN', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
 local rows, last, finished = {}, '', '^' .. string.rep('[^:]*:', 10) .. '(%d+)'
 local from = after == '' and '-' or '(' .. after
 for entry, fields in walk('XRANGE', stream, from, '+', math.min(most, 500)) do

@@ -41,9 +41,9 @@ local marks, capped = redis.call('HLEN', cancel), redis.call('HGET', meta, 'conc
 redis.call('HLEN', run)
 redis.call('XLEN', completed); redis.call('XLEN', events); redis.call('XLEN', outbox)
 redis.call('HLEN', blobs); redis.call('ZCARD', expiry_completed); redis.call('ZCARD', wake)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs)
+redis.call('LLEN', gone); redis.call('HLEN', gone_jobs)
 
-local reply, moved, dropped, ended, n = {'OK', now}, {}, {}, {}, 0
+local reply, moved, dropped, traces, ended, n = {'OK', now}, {}, {}, {}, {}, 0
 i = groups
 while i < last do
   local lane, count, mine = ARGV[i], ARGV[i + 1], {}
@@ -65,11 +65,10 @@ while i < last do
     else
       mine[#mine + 1] = entry; ended[#ended + 1] = id
       if special and string.find(header, 'D', 1, true) then
-        dropped[#dropped + 1] = id
+        dropped[#dropped + 1] = id; traces[#traces + 1] = id
         redis.call('HDEL', blobs, id .. ':d')
         redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
-        redis.call('ZADD', gone, now, id)
-        redis.call('HSET', gone_jobs, id, string.match(header, '[^:]*$') .. '|' .. lane .. '.' .. entry .. '.' .. token)
+        traces[#traces + 1] = string.match(header, '[^:]*$') .. '|' .. now .. '|' .. lane .. '.' .. entry .. '.' .. token
       else
         local at = redis.call('XADD', completed, '*', 'j', id, 'h', header .. finished, 'b', body)
         moved[#moved + 1] = id; moved[#moved + 1] = 'c:' .. at
@@ -88,7 +87,10 @@ while i < last do
   end
 end
 if #moved > 0 then redis.call('HSET', jobs, unpack(moved)) end
-if #dropped > 0 then redis.call('HDEL', jobs, unpack(dropped)) end
+if #dropped > 0 then
+  redis.call('HDEL', jobs, unpack(dropped)); redis.call('HSET', gone_jobs, unpack(traces))
+  redis.call('RPUSH', gone, now .. ' ' .. table.concat(dropped, ' '))
+end
 if marks > 0 and #ended > 0 then redis.call('HDEL', cancel, unpack(ended)) end
 if capped and #ended > 0 then redis.call('ZADD', wake, 0, '1') end
 for from = 1, #ended, 50 do

@@ -7,14 +7,14 @@
 -- keys: @lanes jobs dead delayed_jobs completed blobs run cancel events outbox expiry_dead gone gone_jobs wake meta
 -- args: token list...
 -- replies: OK
--- uses: already held lay tell
+-- uses: already held remember lay tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found, lanes_of, entries, ids = held(list, 6, token)
 local capped = redis.call('HGET', meta, 'concurrency')
 redis.call('XLEN', dead); redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('HLEN', cancel)
 redis.call('XLEN', events); redis.call('XLEN', outbox); redis.call('ZCARD', expiry_dead)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('ZCARD', wake)
+redis.call('LLEN', gone); redis.call('HLEN', gone_jobs); redis.call('ZCARD', wake)
 
 local reply, ended = {'OK', now}, {}
 for k = 1, #ids do
@@ -27,7 +27,7 @@ for k = 1, #ids do
       if fields[f] ~= 'x' then record[#record + 1] = fields[f]; record[#record + 1] = fields[f + 1] end
     end
     record[#record + 1] = 'x'; record[#record + 1] = ARGV[at + 4]
-    local trace = string.match(header, '[^:]*$') .. '|' .. lanes_of[k] .. '.' .. entries[k] .. '.' .. token
+    local trace = string.match(header, '[^:]*$') .. '|' .. now .. '|' .. lanes_of[k] .. '.' .. entries[k] .. '.' .. token
     lay(id, header .. ':' .. now, flags, record, trace, now)
     if ARGV[at + 5] ~= '' then
       redis.call('XADD', outbox, '*', 'j', id, 'h', header, 'o', ARGV[at + 5])

@@ -9,14 +9,14 @@
 -- keys: jobs completed dead expiry_completed expiry_dead blobs run gone gone_jobs events meta
 -- args: completed_ms completed_count failed_ms failed_count interval_ms
 -- replies: OK SKIP
--- uses: walk purge
+-- uses: walk remember purge forget
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local next_ms = tonumber(redis.call('HGET', meta, 'next:prune') or 0)
 if next_ms > now and next_ms <= now + interval_ms then return {'SKIP', 0, 0} end
 redis.call('HLEN', jobs); redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('HLEN', gone_jobs)
 redis.call('XLEN', events); redis.call('ZCARD', expiry_completed); redis.call('ZCARD', expiry_dead)
-redis.call('XLEN', completed); redis.call('XLEN', dead); redis.call('ZCARD', gone)
+redis.call('XLEN', completed); redis.call('XLEN', dead); redis.call('LLEN', gone)
 
 local total, more = 0, false
 local place = '^' .. string.rep('[^:]*:', 6) .. '(%w*):[^:]*:[^:]*:[^:]*:(%d+)'
@@ -53,11 +53,6 @@ local function prune(stream, expiry, age, count, own, name)
 end
 prune(completed, expiry_completed, completed_ms, completed_count, '[AK]', 'prune:completed')
 prune(dead, expiry_dead, failed_ms, failed_count, '[XL]', 'prune:dead')
-local old = redis.call('ZRANGEBYSCORE', gone, '-inf', now - 600000, 'LIMIT', 0, 500)
-if #old > 0 then
-  redis.call('ZREM', gone, unpack(old))
-  redis.call('HDEL', gone_jobs, unpack(old))
-  more = more or #old == 500
-end
+more = forget(now) or more
 if interval_ms ~= '0' and not more then redis.call('HSET', meta, 'next:prune', now + interval_ms) end
 return {'OK', total, more and 1 or 0}

@@ -9,7 +9,7 @@
 -- keys: @lanes lanes jobs dead outbox cancel expiry_dead blobs run gone gone_jobs events wake meta
 -- args: lease_ms max_stalls interval_ms most
 -- replies: OK SKIP
--- uses: lay bury tell retime
+-- uses: remember lay bury tell retime
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state = redis.call('HMGET', meta, 'next:reclaim', 'reclaim', 'retime')
@@ -17,7 +17,7 @@ local next_ms = tonumber(state[1] or 0)
 if next_ms > now and next_ms <= now + interval_ms then return {'SKIP', 0, 0, 0, 0} end
 redis.call('ZCARD', lanes); redis.call('HLEN', jobs); redis.call('XLEN', dead); redis.call('XLEN', outbox)
 redis.call('ZCARD', expiry_dead); redis.call('HLEN', blobs); redis.call('HLEN', run)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
+redis.call('LLEN', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('ZCARD', wake)
 local marks, pending = redis.call('HLEN', cancel) > 0, {}
 for n = -1, 10 do
   local groups = redis.call('XLEN', KEYS[n + 2]) > 0 and redis.call('XINFO', 'GROUPS', KEYS[n + 2])

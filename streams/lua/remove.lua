@@ -5,7 +5,7 @@
 -- keys: @lanes jobs delayed delayed_jobs completed dead expiry_completed expiry_dead blobs run cancel gone gone_jobs events audit idem
 -- args: id who once
 -- replies: OK MISSING ACTIVE
--- uses: audit once
+-- uses: remember audit once
 local kept = before()
 if kept then return kept end
 local time = redis.call('TIME')
@@ -21,7 +21,7 @@ end
 redis.call('XLEN', completed); redis.call('XLEN', dead); redis.call('ZCARD', delayed)
 redis.call('HLEN', delayed_jobs); redis.call('ZCARD', expiry_completed); redis.call('ZCARD', expiry_dead)
 redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('HLEN', cancel); redis.call('XLEN', lane)
-redis.call('ZCARD', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
+redis.call('LLEN', gone); redis.call('HLEN', gone_jobs); redis.call('XLEN', events); redis.call('XLEN', audit)
 redis.call('HDEL', jobs, id)
 if kind == 'd' then
   redis.call('ZREM', delayed, id)
@@ -39,8 +39,7 @@ redis.call('HDEL', blobs, id .. ':d', id .. ':r')
 redis.call('HDEL', run, id .. ':p', id .. ':l', id .. ':a', id .. ':m', id .. ':c')
 redis.call('HDEL', cancel, id)
 if string.sub(id, 1, 4) == '~cb:' then
-  redis.call('ZADD', gone, now, id)
-  redis.call('HSET', gone_jobs, id, id .. '|')
+  remember({id, id .. '|' .. now .. '|'}, now)
 end
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'removed', 'i', id)
 record('done')

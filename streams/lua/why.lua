@@ -72,8 +72,12 @@ for _, stream in ipairs({completed, dead}) do
     if string.match(text, '^%d+:%d+:%d+:(%d+)') ~= '0' then times[#times + 1] = string.match(text, finished) end
   end
 end
-local dropped = redis.call('ZRANGE', gone, -30, -1, 'WITHSCORES')
-for k = 2, #dropped, 2 do times[#times + 1] = dropped[k] end
+for back = 1, 30 do
+  local at, list = string.match(redis.call('LRANGE', gone, -back, -back)[1] or '', '^(%d+) (.*)$')
+  local _, count = string.gsub(list or '', '%S+', '')
+  for _ = 1, math.min(count, 30) do times[#times + 1] = at end
+  if count == 0 or count >= 30 then break end
+end
 local alive, slots, seen = 0, 0, redis.call('HVALS', beats)
 for k = 1, #seen do
   local at, some = string.match(seen[k], '^(%d+):(%d*)')

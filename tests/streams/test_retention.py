@@ -210,7 +210,7 @@ async def test_an_add_that_is_repeated_after_its_job_is_gone_adds_nothing(
     (batch,) = batches(spec, [job])
     await queue.store.once("add", batch.args, nonce="n-1", again=0, once=b"")
     await hand.complete(await hand.take_one())
-    assert raw.zrange(key(QUEUE, "gone"), 0, -1) == [b"one"]
+    assert remembered(raw) == {"one"}
 
     await queue.store.once("add", batch.args, nonce="n-1", again=1, once=b"")
     assert (await queue.counts()).total == 0
@@ -219,17 +219,77 @@ async def test_an_add_that_is_repeated_after_its_job_is_gone_adds_nothing(
     assert (await queue.counts()).waiting == 1
 
 
+def remembered(raw: Any) -> set[str]:
+    """Ids of dropped jobs; the list and the hash agree."""
+    listed = {i for some in raw.lrange(key(QUEUE, "gone"), 0, -1) for i in some.split()[1:]}
+    assert set(raw.hkeys(key(QUEUE, "gone:jobs"))) == listed
+    return {job_id.decode().removeprefix(":") for job_id in listed}
+
+
+def dropped(raw: Any, at_ms: int, *places: int) -> None:
+    """What lies at these places of the list was dropped at that time."""
+    for place in places:
+        was = raw.lindex(key(QUEUE, "gone"), place).decode()
+        raw.lset(key(QUEUE, "gone"), place, was.replace(was.split()[0], str(at_ms)))
+        for job_id in was.split()[1:]:
+            nonce, _, claim = raw.hget(key(QUEUE, "gone:jobs"), job_id).decode().split("|")
+            raw.hset(key(QUEUE, "gone:jobs"), job_id, f"{nonce}|{at_ms}|{claim}")
+
+
+async def drop(redis: Redis, *ids: str) -> None:
+    """Jobs that end in one call and are not kept."""
+    queue, hand = Queue(QUEUE, redis), Hand(redis, QueueSpec(QUEUE))
+    options = [JobOptions(job_id=job_id, remove_on_complete=True) for job_id in ids]
+    await queue.add_many([NewJob("work", {}, one) for one in options])
+    await hand.complete(*await hand.take())
+
+
 async def test_the_memory_of_dropped_ids_lasts_ten_minutes(redis: Redis, raw: Any) -> None:
     spec = QueueSpec(QUEUE)
-    for job_id in ("old", "young"):
-        await end(redis, spec, State.COMPLETED, job_id, remove_on_complete=True)
-    gone, now = key(QUEUE, "gone"), await clock_ms(redis, QUEUE)
-    raw.zadd(gone, {"old": now - GONE_MS, "young": now - GONE_MS + 60_000})
-
+    await drop(redis, "old", "older")
+    await drop(redis, "young")
+    now = await clock_ms(redis, QUEUE)
+    dropped(raw, now - GONE_MS, 0)
+    dropped(raw, now - GONE_MS + 60_000, 1)
     await prune(redis, spec)
+    assert remembered(raw) == {"young"}
 
-    assert raw.zrange(gone, 0, -1) == [b"young"]
-    assert raw.hkeys(key(QUEUE, "gone:jobs")) == [b"young"]
+
+async def test_an_id_that_was_dropped_twice_is_remembered_from_the_last_time(
+    redis: Redis, raw: Any
+) -> None:
+    await drop(redis, "one", "two")
+    dropped(raw, await clock_ms(redis, QUEUE) - GONE_MS, 0)
+    await drop(redis, "two", "three")
+    await prune(redis, QueueSpec(QUEUE))
+    assert remembered(raw) == {"two", "three"}
+
+
+async def test_what_a_later_clock_dropped_is_forgotten_ten_minutes_from_now(
+    redis: Redis, raw: Any
+) -> None:
+    spec = QueueSpec(QUEUE)
+    await drop(redis, "ahead")
+    await drop(redis, "young")
+    dropped(raw, await clock_ms(redis, QUEUE) + HOUR_MS, 0)
+    await prune(redis, spec)
+    assert remembered(raw) == {"ahead", "young"}
+    at = int(raw.lindex(key(QUEUE, "gone"), 0).split()[0])
+    assert at <= await clock_ms(redis, QUEUE)
+    raw.lset(key(QUEUE, "gone"), 0, raw.lindex(key(QUEUE, "gone"), 0).replace(b"%d" % at, b"1"))
+    await prune(redis, spec)
+    assert remembered(raw) == {"young"}
+
+
+async def test_many_dropped_ids_are_forgotten_in_several_calls(redis: Redis, raw: Any) -> None:
+    for n in range(13):
+        await drop(redis, *(f"{n}-{k}" for k in range(97)))
+    dropped(raw, 1, *range(13))
+    calls = 1
+    while (await Upkeep(QueueSpec(QUEUE), redis).prune()).more:
+        calls += 1
+    assert calls == 13 * 97 // 582 + 1
+    assert remembered(raw) == set()
 
 
 async def test_within_the_interval_of_another_pod_prune_is_skipped(redis: Redis, raw: Any) -> None:

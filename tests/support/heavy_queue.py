@@ -90,8 +90,8 @@ for n = 1, {WORKERS} do
   redis.call('HSET', beats, 'w' .. n, now .. ':100')
 end
 for n = 1, {DROPPED} do
-  redis.call('ZADD', gone, 1000, 'gone-' .. n)
-  redis.call('HSET', traces, 'gone-' .. n, 'nonce|5.1-0')
+  redis.call('RPUSH', gone, '1000 gone-' .. n)
+  redis.call('HSET', traces, 'gone-' .. n, 'nonce|1000|5.1-0')
 end
 for n = 1, {GRANTS} do redis.call('RPUSH', limit, now .. ':1') end
 redis.call('HSET', meta, 'max', {2 * GRANTS}, 'duration', 3600000, 'granted', {GRANTS}, 'due', 1)
