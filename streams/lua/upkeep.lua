@@ -37,7 +37,7 @@ local function next_end(stream, expiry, own, age, count, cursor)
     .. '(%w*):[^:]*:[^:]*:[^:]*:(%d+)')
   return string.find(flags, own) and 0 or math.min(at, finished + age)
 end
-local forgotten = redis.call('ZRANGE', gone, 0, 0, 'WITHSCORES')[2]
+local forgotten = string.match(redis.call('LRANGE', gone, 0, 0)[1] or '', '^%d+')
 local ends = math.min(forgotten and forgotten + 600000 or math.huge,
   next_end(completed, expiry_completed, '[AK]', completed_ms, completed_count, facts[6]),
   next_end(dead, expiry_dead, '[XL]', failed_ms, failed_count, facts[7]))
