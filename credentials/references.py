@@ -1,9 +1,10 @@
 """What a credential refers to, and verifiers look up: status lists and schemas.
 
 Nothing is fetched here. An issuer refuses what a verifier could not take (A6), by the same rules.
-Entries of other types are passed over, as the data model demands (E8).
+Entries of other types are passed over, as the data model demands (E8), and named in `unchecked`.
 """
 
+import re
 from dataclasses import dataclass
 
 from credentials import bitstring, integrity
@@ -17,6 +18,10 @@ SCHEMA_TYPES = ("JsonSchema", "JsonSchemaCredential")
 MAX_SCHEMAS = 8
 """Most schemas of one credential."""
 
+MAX_WARNINGS = 16
+MAX_TYPE_CHARS = 128
+_HEX = re.compile(r"0[xX][0-9A-Fa-f]{1,16}")
+
 
 @dataclass(frozen=True, slots=True)
 class StatusEntry:
@@ -27,6 +32,8 @@ class StatusEntry:
     size: int
     """Bits per credential."""
     url: str
+    messages: tuple[str, ...] = ()
+    """By value; none, or one for each value."""
 
 
 def check(credential: Json) -> None:
@@ -50,6 +57,19 @@ def status_entries(credential: Json) -> list[StatusEntry]:
     return [_entry(entry) for entry in found]
 
 
+def unchecked(credential: Json) -> tuple[str, ...]:
+    """A warning for each type of status or schema entry that nobody looks at here."""
+    known = {"credentialStatus": {STATUS_ENTRY}, "credentialSchema": set(SCHEMA_TYPES)}
+    found = {
+        f"A {member} of type {', '.join(types_of(entry))[:MAX_TYPE_CHARS]} was not checked; "
+        f"of type {' or '.join(sorted(types))} it would be."
+        for member, types in known.items()
+        for entry in entries(credential, member)
+        if types.isdisjoint(types_of(entry))
+    }
+    return tuple(sorted(found)[:MAX_WARNINGS])
+
+
 def schema_entries(credential: Json) -> list[tuple[str, Json]]:
     """The entries of VC JSON Schema with the type each is to be read as. Raises Invalid."""
     named = entries(credential, "credentialSchema")
@@ -70,4 +90,35 @@ def _entry(entry: Json) -> StatusEntry:
         raise malformed("id of a status entry must not be the URL of its list.")
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 64:
         raise malformed("statusSize must be a whole number from 1 to 64.")
-    return StatusEntry(purpose, bitstring.index(entry.get("statusListIndex")), size, str(url))
+    index = bitstring.index(entry.get("statusListIndex"))
+    return StatusEntry(purpose, index, size, str(url), _messages(entry, size))
+
+
+def _messages(entry: Json, size: int) -> tuple[str, ...]:
+    """statusMessage: required beyond one bit, and then one for each value (Bitstring Status List
+    1.0, 2.1). Raises Invalid."""
+    if "statusMessage" not in entry and size == 1:
+        return ()
+    listed, count = entry.get("statusMessage"), 1 << size
+    if not isinstance(listed, list) or len(listed) != count:
+        raise malformed(
+            f"statusMessage must be an array with a message for each of the {count} values of "
+            f"statusSize {size}."
+        )
+    found: dict[int, str] = {}
+    for item in listed:
+        value, text = _message(item)
+        found[value] = text
+    if found.keys() != set(range(count)):
+        raise malformed(f"statusMessage must name each value from 0x0 to {count - 1:#x} once.")
+    return tuple(found[value] for value in range(count))
+
+
+def _message(item: object) -> tuple[int, str]:
+    status, text = (item.get("status"), item.get("message")) if isinstance(item, dict) else (0, 0)
+    if not isinstance(status, str) or _HEX.fullmatch(status) is None or not isinstance(text, str):
+        raise malformed(
+            "An item of statusMessage must have status, a hexadecimal value as 0x1, and message, "
+            "a string."
+        )
+    return int(status, 16), text

@@ -31,7 +31,7 @@ MEDIA_TYPES = {
     "JsonSchemaCredential": "application/vc+jwt, application/jwt;q=0.9",
 }
 
-Check = Callable[[Statement], Awaitable[None]]
+Check = Callable[[Statement], Awaitable[object]]
 
 
 @dataclass(slots=True)

@@ -36,6 +36,9 @@ _SET = {
     "suspension": ("STATUS_SUSPENDED", "The issuer has suspended this credential."),
 }
 
+INFORMATIVE = frozenset({"refresh", "message"})
+"""Purposes whose value leaves a credential valid (Bitstring Status List 1.0, 2.1)."""
+
 Hosted = Callable[[str], Awaitable[str | None]]
 """URL -> the token of a status list of this installation; None: not one of ours."""
 
@@ -66,13 +69,15 @@ class StatusCheck:
     _known: OrderedDict[str, StatusList] = field(default_factory=OrderedDict)
     _fetching: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
 
-    async def check(self, statement: Statement) -> None:
-        """Return when no entry of the credential is set.
+    async def check(self, statement: Statement) -> list[Json]:
+        """Return when no entry of the credential is set that makes it invalid: `{purpose, value,
+        message?}` of each that does not.
 
         Raises Invalid: STATUS_REVOKED, STATUS_SUSPENDED, STATUS_SET, STATUS_RETRIEVAL_ERROR,
         STATUS_VERIFICATION_ERROR, STATUS_LIST_LENGTH_ERROR, RANGE_ERROR, MALFORMED_VALUE_ERROR,
         RELATED_RESOURCE_MISMATCH; CouldNotTell STATUS_RETRIEVAL_ERROR.
         """
+        said = []
         for entry in status_entries(statement.document):
             found = await self._list(entry.url)
             check(statement.document, entry.url, found.body)
@@ -80,8 +85,12 @@ class StatusCheck:
                 raise _unverified("it is not by the issuer of the credential")
             if entry.purpose not in found.purposes:
                 raise _unverified(f"it is not about {entry.purpose}")
-            if is_set(found.bits, entry):
+            value = value_of(found.bits, entry)
+            if entry.purpose in INFORMATIVE:
+                said.append(_said(entry, value))
+            elif value:
                 raise Invalid(*_SET.get(entry.purpose, _other(entry.purpose)))
+        return said
 
     async def _list(self, url: str) -> StatusList:
         token = await self.hosted(url) if self.hosted else None
@@ -156,17 +165,23 @@ class StatusCheck:
         return until_s
 
 
-def is_set(bits: bytes, entry: StatusEntry) -> bool:
-    """Whether any bit of the entry is set. Raises STATUS_LIST_LENGTH_ERROR, RANGE_ERROR."""
+def value_of(bits: bytes, entry: StatusEntry) -> int:
+    """The bits of the entry as a number. Raises STATUS_LIST_LENGTH_ERROR, RANGE_ERROR."""
     if len(bits) * 8 // entry.size < bitstring.MIN_BITS:
         raise Invalid(
             "STATUS_LIST_LENGTH_ERROR",
             f"The status list has fewer than {bitstring.MIN_BITS} entries of {entry.size} bits.",
         )
     first = entry.index * entry.size
-    # The last one too, though the first may be set already: an entry lies within the list or not.
-    bitstring.bit(bits, first + entry.size - 1)
-    return any(bitstring.bit(bits, first + offset) for offset in range(entry.size))
+    value = 0
+    for position in range(first, first + entry.size):
+        value = value << 1 | bitstring.bit(bits, position)
+    return value
+
+
+def _said(entry: StatusEntry, value: int) -> Json:
+    said: Json = {"purpose": entry.purpose, "value": value}
+    return said | {"message": entry.messages[value]} if entry.messages else said
 
 
 def _subject(document: Json) -> Json:

@@ -40,6 +40,12 @@ class Verdict:
     """Those in a presentation."""
     code: str | None = None
     sentence: str | None = None
+    is_indeterminate: bool = False
+    """It could not be told: something that is needed could not be fetched."""
+    statuses: tuple[dict[str, Any], ...] = field(default=())
+    """`{purpose, value, message?}` of the status entries that leave the credential valid."""
+    warnings: tuple[str, ...] = field(default=())
+    """What was not checked, in sentences."""
 
     @property
     def error(self) -> str | None:
@@ -53,11 +59,19 @@ class Verdict:
             "claims": self.claims,
             "issuer": self.issuer,
             "subject": self.subject,
+            "statuses": list(self.statuses) or None,
+            "warnings": list(self.warnings) or None,
             "error": self.error,
+            "indeterminate": self.is_indeterminate or None,
         }
         return {name: value for name, value in named.items() if value is not None}
 
 
 def invalid(error: CredentialError | CouldNotTell) -> Verdict:
     """The verdict that `error` means."""
-    return Verdict(valid=False, code=error.code, sentence=str(error)[:MAX_SENTENCE_CHARS])
+    return Verdict(
+        valid=False,
+        code=error.code,
+        sentence=str(error)[:MAX_SENTENCE_CHARS],
+        is_indeterminate=isinstance(error, CouldNotTell),
+    )

@@ -12,6 +12,7 @@ from credentials.authentic import Clock, Reader, check_enveloped
 from credentials.datamodel import entries
 from credentials.errors import CredentialError
 from credentials.integrity import check_contexts
+from credentials.references import unchecked
 from credentials.requester import Requester, acting_for
 from credentials.retrieval import Retrieve
 from credentials.schema_check import SchemaCheck
@@ -100,9 +101,9 @@ class Verifier:
         if statement.kind == "presentation":
             return await self._presentation(statement, expected)
         check_contexts(statement.document)
-        await self._status.check(statement)
+        statuses = await self._status.check(statement)
         await self._schema.check(statement)
-        return _credential(statement)
+        return _credential(statement, statuses)
 
     async def _presentation(self, statement: Statement, expected: Expected) -> Verdict:
         """Each credential is judged as if it had come alone, for the same verifier."""
@@ -146,7 +147,7 @@ def _check_nonce(statement: Statement, expected: Expected) -> None:
         raise Invalid("NONCE_MISMATCH", "The token does not carry the nonce that was asked for.")
 
 
-def _credential(statement: Statement) -> Verdict:
+def _credential(statement: Statement, statuses: list[dict[str, Any]]) -> Verdict:
     """Several subjects have no one id: their claims are then listed, ids included (A6)."""
     subjects = entries(statement.document, "credentialSubject")
     claims: dict[str, Any] = {"credentialSubject": subjects}
@@ -160,4 +161,6 @@ def _credential(statement: Statement) -> Verdict:
         subject=subject,
         claims=claims,
         document=statement.document,
+        statuses=tuple(statuses),
+        warnings=unchecked(statement.document),
     )

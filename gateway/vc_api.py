@@ -7,7 +7,7 @@ of the VC API. JOSE secures: an EnvelopedVerifiableCredential for data model 2.0
 import asyncio
 import contextlib
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -17,7 +17,7 @@ from credentials.envelopes import unwrap
 from credentials.errors import CredentialError
 from gateway.answer_shapes import Issued, Verification
 from gateway.body import EMPTY, read_json
-from gateway.errors import TYPE_PREFIX, Fault, InvalidJob, Kind, Refusal
+from gateway.errors import Fault, InvalidJob, Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS, SETTINGS
 from gateway.principal import Scope, principal_of
 from gateway.remembered import new_id, planned
@@ -25,6 +25,7 @@ from gateway.routes import TRACEPARENT, Route
 from gateway.submit import JobTooBig, Way, submit_one
 from gateway.tenancy import organization_of
 from gateway.tracing import trace_of
+from gateway.vc_results import verification
 from gateway.waiting import READER, WAIT_MAX_S, wait_for_outcome
 from schemas.job import JobPriority, JobView, State
 from streams import vault
@@ -33,12 +34,6 @@ from streams.errors import CredstreamError
 
 CREDENTIALS_MAX = 20
 """In a presentation that is not secured itself; each is a job."""
-CHECKS: Final = ("proof", "validity", "credentialStatus", "credentialSchema")
-_DATA_MODEL_ERRORS = {
-    *("PARSING_ERROR", "CRYPTOGRAPHIC_SECURITY_ERROR", "MALFORMED_VALUE_ERROR", "RANGE_ERROR")
-}
-_STATUS_ERRORS = ("RETRIEVAL", "VERIFICATION", "LIST_LENGTH")
-_STATUS_LIST_ERRORS = {f"STATUS_{name}_ERROR" for name in _STATUS_ERRORS}
 Json = dict[str, Any]
 
 
@@ -99,7 +94,7 @@ async def verify_credential(request: web.Request) -> web.Response:
     body, options = await _body(request)
     given = body.get("verifiableCredential")
     result = await _verify(request, options, {"vcJwt": _token(given, "verifiableCredential")})
-    answer = _verification(result)
+    answer = verification(result)
     if options.get("returnCredential") is True:
         answer["verifiableCredential"] = given
     return _answer(answer)
@@ -116,10 +111,13 @@ async def verify_presentation(request: web.Request) -> web.Response:
         token = _token(given, "verifiablePresentation")
         data = {"vcJwt": token, "expect": "presentation", **_asked(options)}
         result = await _verify(request, options, data)
-        answer = _verification(result)
+        answer = verification(result)
         answer["presentationResult"] = {"verified": answer["verified"]}
-        inner = (result.get("claims") or {}).get("verifiableCredential", [])  # all are valid
-        answer["credentialResults"] = [_verification({"valid": True}) for _ in inner]
+        inner = (result.get("claims") or {}).get("verifiableCredential", [])
+        # All of them are valid.
+        verdicts = [verification(one | {"valid": True}) for one in inner]
+        answer["credentialResults"] = verdicts
+        answer["warnings"] += [warning for verdict in verdicts for warning in verdict["warnings"]]
     if options.get("returnPresentation") is True:
         answer["verifiablePresentation"] = given
     return _answer(answer)
@@ -144,16 +142,16 @@ async def _verify_contents(request: web.Request, options: Json, presentation: An
     place = "presentation/verifiableCredential"
     tokens = [_token(one, f"{place}/{index}") for index, one in enumerate(inner)]
     verdicts = [
-        _verification(result)
+        verification(result)
         for result in await asyncio.gather(
             *(_verify(request, options, {"vcJwt": token}) for token in tokens)
         )
     ]
-    answer = _verification({"valid": True})
+    answer = verification({"valid": True})
     answer["verified"] = all(verdict["verified"] for verdict in verdicts)
     answer["warnings"] = ["The presentation is not secured: nobody vouches for its holder."]
-    for name in ("errors", "problemDetails"):
-        answer[name] = [item for verdict in verdicts for item in verdict[name]]
+    for name in ("errors", "problemDetails", "warnings"):
+        answer[name] += [item for verdict in verdicts for item in verdict[name]]
     return answer | {"credentialResults": verdicts}
 
 
@@ -255,30 +253,6 @@ def _secured(credential: Json, token: str) -> Any:
             "type": "EnvelopedVerifiableCredential",
         }
     return token
-
-
-def _verification(result: Json) -> Json:
-    """What became of a verification, in the words of the VC API."""
-    errors, details = [], []
-    if not result["valid"]:
-        code, _, sentence = result["error"].partition(": ")
-        errors = [result["error"]]
-        details = [{"type": _problem_type(code), "title": code, "detail": sentence}]
-    return {
-        "verified": result["valid"],
-        "checks": list(CHECKS),
-        "warnings": [],
-        "errors": errors,
-        "problemDetails": details,
-    }
-
-
-def _problem_type(code: str) -> str:
-    if code in _DATA_MODEL_ERRORS:
-        return f"https://www.w3.org/TR/vc-data-model#{code}"
-    if code in _STATUS_LIST_ERRORS:
-        return f"https://www.w3.org/ns/credentials/status-list#{code}"
-    return TYPE_PREFIX + code.lower()
 
 
 def _answer(value: Json, status: int = 200) -> web.Response:

@@ -36,6 +36,16 @@ class VcVerification(Payload):
     callback_url: WebUrl | None = None
 
 
+class StatusValue(Payload):
+    """What a status list says that leaves a credential valid (Bitstring Status List 1.0, 2.1)."""
+
+    purpose: str
+    """`refresh` or `message`."""
+    value: int
+    message: str | None = None
+    """The statusMessage of this value, if the credential has them."""
+
+
 class VcVerified(Payload):
     """The verdict. `claims`, `issuer` and `subject` are there only for a valid credential.
 
@@ -46,8 +56,14 @@ class VcVerified(Payload):
     claims: dict[str, Any] | None = None
     issuer: str | None = None
     subject: str | None = None
+    statuses: list[StatusValue] | None = None
+    """Of status entries for `refresh` and `message`, in their order."""
+    warnings: list[str] | None = None
+    """What was not checked: entries of types that are not supported."""
     error: str | None = None
     """`CODE: sentence`; docs/verification.md lists the codes."""
+    indeterminate: bool | None = None
+    """true: it could not be told, for the reason in `error`; another job may find out."""
 
 
 def events(_payload: Mapping[str, Any]) -> CallbackEvents:

@@ -205,8 +205,9 @@ async def test_the_last_attempt_says_no(counter: Counter) -> None:
         made = Issuer().v20(validFrom=..., credentialStatus=entry(server.url))
         job = await counter.job(made, attempts=2)
         assert (job.state, job.attempts_made) == ("completed", 2)
-        assert set(job.returnvalue) == {"valid", "error"}
+        assert set(job.returnvalue) == {"valid", "error", "indeterminate"}
         assert job.returnvalue["valid"] is False
+        assert job.returnvalue["indeterminate"] is True
         assert job.returnvalue["error"].startswith("STATUS_RETRIEVAL_ERROR: ")
         assert len(server.requests) == 2
 

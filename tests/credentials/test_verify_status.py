@@ -11,6 +11,7 @@ from minting import NOW, V1, Issuer, Key, b64, encoded_list, entry
 
 from credentials import bitstring
 from credentials.retrieval import NotRetrieved, check_status
+from schemas.queues.vc_verification import VcVerified
 
 URL = "https://issuer.example/status/1"
 ISSUER = Issuer()
@@ -75,11 +76,11 @@ async def test_each_purpose_has_its_code_and_every_entry_counts() -> None:
     bench = Bench(
         bodies={
             URL: ISSUER.status_list(URL),
-            other: ISSUER.status_list(other, 5, statusPurpose=["suspension", "refresh"]),
+            other: ISSUER.status_list(other, 5, statusPurpose=["suspension", "recall"]),
         }
     )
     clear = entry(URL)
-    for purpose, expected in (("suspension", "STATUS_SUSPENDED"), ("refresh", "STATUS_SET")):
+    for purpose, expected in (("suspension", "STATUS_SUSPENDED"), ("recall", "STATUS_SET")):
         is_set = entry(other, statusPurpose=purpose)
         assert await bench.code(token(clear, is_set)) == expected
         assert await bench.code(token(is_set, clear)) == expected
@@ -90,8 +91,8 @@ async def test_entries_of_several_bits() -> None:
     raw = bytearray(32_768)
     raw[1] = 0b0001_0000  # the second bit of entry 5, at two bits each: bits 10 and 11
     big = "u" + b64(gzip.compress(bytes(raw)))
-    bench = Bench(bodies={URL: ISSUER.status_list(URL, encodedList=big, statusPurpose="message")})
-    wide = {"statusPurpose": "message", "statusSize": 2}
+    wide = {"statusPurpose": "recall", "statusSize": 2, "statusMessage": messages(2)}
+    bench = Bench(bodies={URL: ISSUER.status_list(URL, encodedList=big, statusPurpose="recall")})
     assert await bench.code(token(entry(URL, "5", **wide))) == "STATUS_SET"
     await bench.valid(token(entry(URL, "4", **wide)))
     await bench.valid(token(entry(URL, "131071", **wide)))
@@ -101,9 +102,10 @@ async def test_entries_of_several_bits() -> None:
     odd[-1] = 0b0000_0010
     packed = "u" + b64(gzip.compress(bytes(odd)))
     body = ISSUER.status_list(URL, encodedList=packed, statusPurpose="message")
-    half = entry(URL, "131074", statusPurpose="message", statusSize=3)
+    three = {"statusPurpose": "message", "statusSize": 3, "statusMessage": messages(3)}
+    half = entry(URL, "131074", **three)
     assert await Bench(bodies={URL: body}).code(token(half)) == "RANGE_ERROR"
-    short = Bench(bodies={URL: ISSUER.status_list(URL, statusPurpose="message")})
+    short = Bench(bodies={URL: ISSUER.status_list(URL, statusPurpose="recall")})
     assert await short.code(token(entry(URL, "5", **wide))) == "STATUS_LIST_LENGTH_ERROR"
 
 
@@ -130,11 +132,103 @@ async def test_entries_of_several_bits() -> None:
         {"statusSize": "1"},
         {"statusSize": True},
         {"statusSize": 65},
+        {"statusSize": 2},
+        {"statusSize": 64},
+        *(
+            {"statusSize": 2, "statusMessage": listed}
+            for listed in (
+                [],
+                {},
+                "0x0",
+                [{"status": "0x0", "message": "a"}] * 4,
+                [{"status": f"0x{n}", "message": "a"} for n in range(3)],
+                [{"status": f"0x{n}", "message": "a"} for n in range(5)],
+                [{"status": f"0x{n}", "message": "a"} for n in (0, 1, 2, 4)],
+                [{"status": f"{n}", "message": "a"} for n in range(4)],
+                [{"status": n, "message": "a"} for n in range(4)],
+                [{"status": f"0x{n}"} for n in range(4)],
+                [{"status": f"0x{n}", "message": n} for n in range(4)],
+                [{"status": f"-0x{n}", "message": "a"} for n in range(4)],
+                [{"status": "0x" + "0" * 5_000, "message": "a"}] * 4,
+                [None] * 4,
+                ["0x0", "0x1", "0x2", "0x3"],
+            )
+        ),
+        {"statusMessage": [{"status": "0x0", "message": "a"}]},
+        {"statusMessage": None},
     ],
 )
 async def test_malformed_entries(changes: dict[str, Any]) -> None:
     body = ISSUER.status_list(URL)
     assert await code(body, entry(URL, **changes)) == "MALFORMED_VALUE_ERROR"
+
+
+async def test_what_a_list_says_without_making_a_credential_invalid() -> None:
+    raw = bytearray(32_768)
+    raw[1] = 0b0010_0000  # the first bit of entry 5, at two bits each
+    wide, narrow = "https://issuer.example/status/2", "https://issuer.example/status/3"
+    bodies = {
+        URL: ISSUER.status_list(URL),
+        wide: ISSUER.status_list(
+            wide, encodedList="u" + b64(gzip.compress(bytes(raw))), statusPurpose="message"
+        ),
+        narrow: ISSUER.status_list(narrow, 5, statusPurpose=["refresh", "message"]),
+    }
+    spoken = {"statusPurpose": "message", "statusSize": 2, "statusMessage": messages(2)}
+    made = token(
+        entry(URL),
+        entry(wide, **spoken),
+        entry(narrow, statusPurpose="refresh"),
+        entry(narrow, "6", statusPurpose="refresh"),
+        entry(narrow, statusPurpose="message"),
+        entry(narrow, statusPurpose="message", statusMessage=messages(1)),
+    )
+    result = (await Bench(bodies=bodies).valid(made)).result()
+    assert result["statuses"] == [
+        {"purpose": "message", "value": 2, "message": "says 2"},
+        {"purpose": "refresh", "value": 1},
+        {"purpose": "refresh", "value": 0},
+        {"purpose": "message", "value": 1},
+        {"purpose": "message", "value": 1, "message": "says 1"},
+    ]
+    assert VcVerified.model_validate(result).model_dump(by_alias=True, exclude_none=True) == result
+    assert "statuses" not in (await Bench(bodies=bodies).valid(token(entry(URL)))).result()
+    # It must be had and hold all the same.
+    del bodies[narrow]
+    assert await Bench(bodies=bodies).code(made) == "STATUS_RETRIEVAL_ERROR"
+
+
+async def test_what_was_not_looked_at_is_said() -> None:
+    old = {
+        "id": f"{URL}#5",
+        "type": "StatusList2021Entry",
+        "statusPurpose": "revocation",
+        "statusListIndex": "5",
+        "statusListCredential": URL,
+    }
+    schema = {"id": "https://schema.example/x", "type": "ShaclSchema"}
+    bench = Bench(bodies={URL: ISSUER.status_list(URL, 5)})
+    result = (await bench.valid(ISSUER.v20(credentialStatus=old, credentialSchema=schema))).result()
+    assert result["warnings"] == [
+        (
+            "A credentialSchema of type ShaclSchema was not checked; of type JsonSchema or "
+            "JsonSchemaCredential it would be."
+        ),
+        (
+            "A credentialStatus of type StatusList2021Entry was not checked; of type "
+            "BitstringStatusListEntry it would be."
+        ),
+    ]
+    assert VcVerified.model_validate(result).model_dump(by_alias=True, exclude_none=True) == result
+    many = [old | {"id": f"urn:a:{n}", "type": f"T{n}" + "x" * 5_000} for n in range(30)]
+    warnings = (await bench.valid(token(*many))).result()["warnings"]
+    assert len(warnings) == 16
+    assert max(map(len, warnings)) < 300
+
+
+def messages(size: int) -> list[dict[str, str]]:
+    """A statusMessage, its values in another order than that of numbers."""
+    return [{"status": hex(n), "message": f"says {n}"} for n in reversed(range(2**size))]
 
 
 async def test_too_many_entries() -> None:

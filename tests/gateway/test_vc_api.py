@@ -17,6 +17,7 @@ from consumers.processor import Processor, Resources
 from consumers.processors import did_operations, vc_issuance, vc_verification
 from gateway import vc_api
 from gateway.settings import GatewaySettings
+from gateway.vc_results import verification
 from schemas import State
 from streams import Queue, Redis
 from tests.gateway.callers import tenants
@@ -154,6 +155,39 @@ async def test_a_credential_is_issued_once_whatever_becomes_of_the_gateway(
     assert (await Queue("vc-issuance", redis).counts()).completed == 1
 
 
+WIDE_STATUS = {
+    "id": "https://a.example/1#5",
+    "type": "BitstringStatusListEntry",
+    "statusPurpose": "message",
+    "statusListIndex": "5",
+    "statusListCredential": "https://a.example/1",
+    "statusSize": 2,
+}
+
+
+async def test_what_was_not_checked_is_told(http: ClientSession, issuer: str) -> None:
+    old = WIDE_STATUS | {"type": "StatusList2021Entry"}
+    envelope = await issued(http, credential(issuer) | {"credentialStatus": old})
+    _, alone = await post(http, "/credentials/verify", {"verifiableCredential": envelope})
+    presentation = {
+        "@context": ["https://www.w3.org/ns/credentials/v2"],
+        "type": "VerifiablePresentation",
+        "verifiableCredential": [envelope],
+    }
+    _, inside = await post(http, "/presentations/verify", {"presentation": presentation})
+    for answer in (alone, inside):
+        assert answer["verified"] is True
+        assert "StatusList2021Entry was not checked" in answer["warnings"][-1]
+
+
+def test_what_could_not_be_told_is_no_verdict() -> None:
+    error = "DID_RETRIEVAL_ERROR: The server took too long."
+    answer = verification({"valid": False, "error": error, "indeterminate": True})
+    assert answer["verified"] is False
+    assert answer["errors"] == [error]
+    assert answer["warnings"] == ["It could not be told whether it is valid: try again later."]
+
+
 async def test_a_broken_signature_is_told(http: ClientSession, issuer: str) -> None:
     envelope = await issued(http, credential(issuer))
     head, payload, signature = envelope["id"].split(".")
@@ -194,6 +228,8 @@ async def test_a_broken_signature_is_told(http: ClientSession, issuer: str) -> N
         {"id": "no url"},
         {"proof": {"type": "DataIntegrityProof"}},
         {"credentialStatus": {"id": "https://a.example/1"}},
+        {"credentialStatus": WIDE_STATUS},
+        {"credentialStatus": WIDE_STATUS | {"statusMessage": [{"status": "0x0", "message": "a"}]}},
     ],
 )
 async def test_what_is_no_credential_is_refused(
