@@ -5,19 +5,23 @@ import asyncio
 from typing import Any
 
 import pytest
-from by_hand import PATIENCE_S
+from by_hand import PATIENCE_S, Hand, clock_ms
 from deliveries import data
 from processes import until
 from receivers import Seen, receiver, reply
 from working import delivering
 
+from consumers.delivery.parked import ParkedDeliveries
 from schemas.job import Backoff, JobOptions
 from schemas.queues.webhooks import SPEC
 from schemas.spec import Limiter
 from streams import NewJob, Queue, Redis
 from streams import destinations as store
+from streams.claims import Ending
 from streams.destinations import Destination, Known, Rules
+from streams.endings import Gate
 from streams.keys import QueueKeys
+from streams.parking import Parking
 
 ORG = "org-1"
 KEYS = QueueKeys(SPEC.name)
@@ -122,3 +126,134 @@ async def test_a_rate_lets_parked_jobs_come_as_it_has_room(redis: Redis) -> None
         await queue.add_many(jobs(server.url, many))
         await counts(queue, completed=many)
         assert await deferred(redis, server.url) <= 2 * many
+
+
+async def park_behind_one(redis: Redis, url: str, many: int, rules: Rules) -> tuple[Queue, str]:
+    """A delivery runs, by hand, at a destination for one at a time; the others are parked."""
+    queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
+    lease = "somebody 1"
+    assert await store.admit(redis, at(url), "somebody", lease, rules) == ()
+    await queue.add_many(jobs(url, many))
+    for claim in await hand.take():
+        later = await store.admit(redis, at(url), claim.job.id, f"{claim.job.id} 1", rules)
+        assert isinstance(later, store.Later)
+        gate = Gate(at(url).id, later.look_ms)
+        wait_ms = later.after_ms
+        await hand.settle(Ending(claim, "retry", delay_ms=wait_ms, charged=False, gate=gate))
+    return queue, lease
+
+
+async def look(redis: Redis, rules: Rules, raw: Any) -> None:
+    """Look at every gate, whenever its time is."""
+    for gate in raw.zrange(KEYS["gates"], 0, -1):
+        raw.zadd(KEYS["gates"], {gate: 0})
+    await ParkedDeliveries(redis, SPEC.name, rules)._look()
+
+
+ONE = Rules(concurrency=1)
+
+
+async def test_a_worker_that_dies_when_it_has_settled_leaves_the_parked_to_others(
+    redis: Redis, raw: Any
+) -> None:
+    """It settled the last delivery that ran, and did not release the next one."""
+    async with receiver(reply(200)) as server:
+        queue, lease = await park_behind_one(redis, server.url, 9, ONE)
+        settled = await store.settle(redis, at(server.url), lease, store.Ended("success"), ONE)
+        assert settled.room == 1
+        await look(redis, ONE, raw)
+        assert (await queue.counts()).due == 0, "the place is kept for the one that was to come"
+        raw.hset(at(server.url).keys["about"], "promised_until", 1)  # ten seconds later
+        async with delivering(redis, ONE):
+            await counts(queue, completed=9)
+
+
+async def test_a_higher_limit_lets_more_come(redis: Redis, raw: Any) -> None:
+    url = "https://example.com/"
+    queue, _ = await park_behind_one(redis, url, 9, ONE)
+    await look(redis, ONE, raw)
+    assert (await queue.counts()).due == 0
+    assert await store.limit(redis, at(url), 4, None, who=b"{}")
+    for _ in range(2):
+        await look(redis, ONE, raw)
+        assert (await queue.counts()).due == 3
+    assert await store.limit(redis, at(url), 2, None, who=b"{}")
+    await look(redis, ONE, raw)
+    assert (await queue.counts()).due == 3
+
+
+async def test_parked_jobs_of_a_destination_that_is_disabled_fail_some_at_a_time(
+    redis: Redis, raw: Any
+) -> None:
+    async with receiver(reply(200)) as server:
+        queue, _ = await park_behind_one(redis, server.url, 50, ONE)
+        assert await store.switch(redis, at(server.url), enabled=False, who=b"{}")
+        for _ in range(3):
+            await look(redis, ONE, raw)
+            assert (await queue.counts()).due == 20
+        await Parking(redis, SPEC.name).look_soon(at(server.url).id)
+        async with delivering(redis, ONE):
+            await counts(queue, failed=50)
+        assert server.requests == []
+
+
+async def test_what_is_enabled_again_gets_its_parked_jobs(redis: Redis) -> None:
+    rules = Rules(concurrency=1, requests=1, open_ms=30_000)
+    async with receiver(reply(200)) as server:
+        queue, lease = await park_behind_one(redis, server.url, 9, rules)
+        await store.settle(redis, at(server.url), lease, store.Ended("failure"), rules)
+        async with delivering(redis, rules):
+            assert await store.switch(redis, at(server.url), enabled=True, who=b"{}")
+            await Parking(redis, SPEC.name).look_soon(at(server.url).id)
+            await counts(queue, completed=9)
+
+
+async def test_a_destination_that_was_forgotten_gets_its_parked_jobs(
+    redis: Redis, raw: Any
+) -> None:
+    async with receiver(reply(200)) as server:
+        queue, _ = await park_behind_one(redis, server.url, 9, ONE)
+        for key in raw.keys("cs:dest:*"):
+            raw.delete(key)
+        async with delivering(redis, ONE):
+            await counts(queue, completed=9)
+
+
+async def test_times_of_a_clock_that_was_set_back_hold_nothing_up(redis: Redis, raw: Any) -> None:
+    """Whatever was written an hour ahead, by a host whose clock was."""
+    rules = Rules(concurrency=1, rate=Limiter(1, 50))
+    async with receiver(reply(200)) as server:
+        queue, _ = await park_behind_one(redis, server.url, 9, rules)
+        ahead = await clock_ms(redis, SPEC.name) + 3_600_000
+        destination = at(server.url).keys
+        open_now = {"state": "open", "until": ahead, "probe": "somebody 1", "reason": "x"}
+        promises = {"promised": 1, "promised_until": ahead, "not_before": ahead + 86_400_000}
+        raw.hset(destination["about"], mapping=open_now | promises)
+        raw.zadd(destination["leases"], {"somebody 1": ahead})
+        raw.zadd(destination["rate"], {"somebody 1": ahead})
+        raw.zadd(KEYS["gates"], {at(server.url).id: ahead})
+        async with delivering(redis, rules):
+            await counts(queue, completed=9)
+
+
+async def test_newer_jobs_do_not_take_the_places_of_those_that_wait(redis: Redis) -> None:
+    url = "https://example.com/"
+    _, lease = await park_behind_one(redis, url, 2, ONE)
+    settled = await store.settle(redis, at(url), lease, store.Ended("success"), ONE)
+    assert settled.room == 1
+    newer = await store.admit(redis, at(url), "newer", "newer 1", ONE)
+    assert isinstance(newer, store.Later)
+    assert newer.reason == "concurrency"
+    assert await store.admit(redis, at(url), "parked", "parked 1", ONE, returns=True) == ()
+
+
+async def test_a_place_that_is_kept_for_nobody_is_given_to_the_next(redis: Redis, raw: Any) -> None:
+    """All that were parked have been removed since."""
+    url = "https://example.com/"
+    queue, lease = await park_behind_one(redis, url, 3, ONE)
+    for job in await queue.page("delayed", 0, 10):  # type: ignore[arg-type]
+        await queue.remove(job.id)
+    settled = await store.settle(redis, at(url), lease, store.Ended("success"), ONE)
+    await ParkedDeliveries(redis, SPEC.name, ONE).release(at(url).id, settled.room)
+    assert await store.admit(redis, at(url), "newer", "newer 1", ONE) == ()
+    assert not raw.exists(KEYS["gates"])
