@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from by_hand import PATIENCE_S
-from populated import SPEC, Populated, commands, limit, populate
+from populated import SPEC, Populated, commands, limit, populate, set_clock_back
 from processes import until
 from redis.exceptions import ResponseError
 from redis_servers import Server, redis7, valkey
@@ -49,7 +49,7 @@ CALLS = (
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),
-    *("refuse", "renew", "sweep", "tick", "tick on", "causes", "causes none", "outbox"),
+    *("refuse", "renew", "sweep", "tick", "tick on", "causes", "causes none", "outbox", "upkeep"),
     *(f"page {state}" for state in ("completed", "failed", "delayed", "waiting", "active")),
     *(
         f"{kind}{late}"
@@ -132,6 +132,13 @@ async def test_a_key_of_a_wrong_type_stops_a_script_before_it_writes_or_not_at_a
         else:
             assert raw.get(key) == b"not ours"
             assert touched >= usual - {key} - _in_lanes(key), f"{key!r}: it did not finish"
+
+
+@pytest.mark.parametrize("name", ["claim", "promote", "prune", "reclaim", "sweep", "upkeep"])
+async def test_the_same_when_the_clock_went_back(made: Populated, raw: Any, name: str) -> None:
+    await set_clock_back(made)
+    await test_a_call_that_fails_leaves_nothing_half_done(made, raw, name)
+    await test_a_key_of_a_wrong_type_stops_a_script_before_it_writes_or_not_at_all(made, raw, name)
 
 
 def _in_lanes(key: bytes) -> set[bytes]:

@@ -90,7 +90,7 @@ class Life(QueueLife):
         self.model.withdraw(job)
         self.model.wait(job, job.priority)
 
-    @rule(job_id=st.sampled_from(IDS), priority=st.sampled_from([0, 5, 10]))
+    @rule(job_id=st.sampled_from(IDS), priority=st.integers(0, 10))
     def prioritize(self, job_id: str, priority: int) -> None:
         job = self.model.jobs.get(job_id)
         try:
@@ -162,6 +162,7 @@ class Life(QueueLife):
             if view is not None and job is not None:
                 assert (view.state, view.attempts_made) == (job.state, job.made)
                 assert view.stalled_count == job.stalled
+                assert view.data == job.data
 
     # time, crashes and upkeep
 
@@ -201,6 +202,15 @@ class Life(QueueLife):
         for job in [job for job in self.model.active() if job.id in silent]:
             self.stale.append((self.held.pop(job.id), True))
             self.model.reclaim(job)
+
+    @rule(duty=st.sampled_from(["promote", "reclaim", "prune", "sweep"]))
+    def clock_goes_back(self, duty: str) -> None:
+        """What upkeep noted by the clock before lies in the future. Claims are timed anew."""
+        later_ms = self.now_ms() + HOUR_MS
+        self.raw.hset(self.key("meta"), f"next:{duty}", later_ms)
+        if duty == "reclaim":
+            done = self.do(self.upkeep.reclaim())
+            assert (done.count, done.skipped) == (0, False)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

@@ -137,6 +137,21 @@ async def limit(made: Populated) -> None:
     await queue.redis.command("HSET", keys["meta"], "granted", 3, key=keys.prefix)
 
 
+async def set_clock_back(made: Populated) -> None:
+    """Everything that was noted by the clock lies in the future."""
+    await limit(made)
+    keys, later_ms = made.queue.store.keys, await clock_ms(made.queue.redis, SPEC.name) + 9_999_999
+    duties = ("promote", "reclaim", "prune", "sweep")
+    noted = [word for duty in duties for word in (f"next:{duty}", later_ms)]
+    (dropped,) = await made.queue.redis.command("LRANGE", keys["gone"], 0, 0, key=keys.prefix)
+    for command in (
+        ("HSET", keys["meta"], *noted),
+        ("LSET", keys["limit"], 0, f"{later_ms}:2"),
+        ("LSET", keys["gone"], 0, f"{later_ms} {dropped.decode().partition(' ')[2]}"),
+    ):
+        await made.queue.redis.command(*command, key=keys.prefix)
+
+
 async def commands(made: Populated) -> dict[str, Command]:
     """A call of every script, several of those that can do different things, by name."""
     store, held = made.queue.store, made.active
@@ -204,6 +219,7 @@ async def commands(made: Populated) -> dict[str, Command]:
         "tick on": store.command("tick", ("f", 1, "w3", 1), keep_ms=60_000),
         "causes": store.command("causes", cursor="", take=3),
         "outbox": store.command("outbox", begin="-", most=2),
+        "upkeep": _upkeep(made),
         "causes none": store.command("causes", cursor="", take=0),
     }
     many = [*held, *(f"{place}-plain" for place in ("done", "dead", "wait")), "far", "nobody"]
@@ -244,6 +260,12 @@ async def commands(made: Populated) -> dict[str, Command]:
     for name in ("wait-big", "far", "done-big", "dead-kept", "back-1", "~cb:done", "run-plain"):
         calls[f"remove {name}"] = store.command("remove", id=name, who=WHO, once="")
     return calls
+
+
+def _upkeep(made: Populated) -> Command:
+    duties = dict.fromkeys(("promote_ms", "reclaim_ms", "prune_ms", "sweep_ms"), 1_000)
+    limits = ("completed_ms", "completed_count", "failed_ms", "failed_count")
+    return made.queue.store.command("upkeep", **duties, **dict.fromkeys(limits, 5), idle_ms=3_000)
 
 
 def _reclaim(made: Populated, max_stalls: int) -> Command:

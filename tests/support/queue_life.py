@@ -28,13 +28,18 @@ HOOK = "https://example.com/hook"
 HISTORY = b'[{"attempt":1,"reason":"failed","message":"told to","at":1}]'
 KEEP = st.sampled_from([None, True, True, False, KeepFor(age=3600)])
 NUMBERS = count()
+TEXT = st.characters(exclude_categories=["Cs"])
+"""All of Unicode that JSON can carry: lone surrogates are none."""
 NEW_JOBS = st.builds(
-    lambda big, job_id, **options: NewJob(
-        "x", {"text": BIG} if big else {}, JobOptions(**options), id=job_id
+    lambda text, job_id, **options: NewJob(
+        "x",
+        {"text": {"big": BIG}.get(text, text)} if text else {},
+        JobOptions(**options),
+        id=job_id,
     ),
-    big=st.sampled_from([False, False, True]),
+    text=st.sampled_from(["", "", "big"]) | st.text(TEXT, max_size=20),
     job_id=st.sampled_from(["", "", "", "", *IDS]),
-    priority=st.sampled_from([None, None, 0, 1, 10]),
+    priority=st.sampled_from([None, *range(11)]),
     delay=st.sampled_from([None, None, None, HOUR_MS]),
     expires=st.sampled_from([None, None, None, 1, HOUR_MS]),
     remove_on_complete=KEEP,
@@ -104,6 +109,7 @@ class QueueLife(RuleBasedStateMachine):
                 continue
             job = _modelled(new.id, options)
             self.model.jobs[job.id] = job
+            job.data = new.data
             if options.delay:
                 assert answer.state == State.DELAYED
                 self.model.delay(job, seen.sets["delayed"][job.id])
@@ -128,8 +134,7 @@ class QueueLife(RuleBasedStateMachine):
             job.worker, job.entry, job.lane = worker, claim.entry.decode(), int(claim.lane)
             assert (claim.job.attempts_made, claim.job.header.started) == (job.made, job.started)
             self.held[job.id] = claim
-            big = self.do(self.hands[worker].payload(claim.job)).data
-            assert big in ({}, {"text": BIG})
+            assert self.do(self.hands[worker].payload(claim.job)).data == job.data
 
     @rule(worker=st.sampled_from(WORKERS), want=st.integers(2, 5))
     def claim_more(self, worker: str, want: int) -> None:

@@ -33,6 +33,7 @@ class ModelJob:
     started: int = 0
     stalled: int = 0
     endings: int = 0
+    data: Any = None
 
     @property
     def counters(self) -> tuple[int, int, int, int]:

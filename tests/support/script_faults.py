@@ -40,7 +40,7 @@ READS = {
     *("HGET", "HMGET", "HGETALL", "HVALS", "HLEN", "HEXISTS", "HSTRLEN"),
     *("ZRANGEBYLEX", "ZLEXCOUNT"),
     *("ZCARD", "ZRANGE", "ZRANGEBYSCORE", "ZSCORE", "ZCOUNT", "LLEN", "LRANGE"),
-    *("GET", "GETBIT", "SCARD"),
+    *("GET", "GETBIT", "SCARD", "EXISTS"),
 }
 """Every other command counts as a write."""
 TYPES = {"X": "stream", "H": "hash", "Z": "zset", "L": "list", "R": "list"}
