@@ -13,6 +13,7 @@ from credstream.commands.health import health
 from credstream.commands.issue import issue
 from credstream.commands.keys import keys
 from credstream.commands.mail import mail
+from credstream.commands.queue import queue
 from credstream.commands.recover import recover
 from credstream.commands.scheduler import scheduler
 from credstream.commands.serve import gateway, worker
@@ -63,7 +64,7 @@ def version() -> None:
 
 
 COMMANDS = (
-    *(up, gateway, worker, scheduler, submit, stats, keys),
+    *(up, gateway, worker, scheduler, submit, stats, queue, keys),
     *(issue, verify, mail, doctor, recover, health, settings),
 )
 for command in COMMANDS:

@@ -235,6 +235,18 @@ class Client(Gateway):
         body = {"grace": grace_ms, "status": state.value}
         return int((await self.data("POST", f"{_queue(queue)}/clean", body))["removed"])
 
+    async def drain(self, queue: str, *, delayed: bool = False) -> int:
+        """Remove jobs that have not started, with `delayed` also delayed ones; how many."""
+        removed, more = 0, True
+        while more:
+            answer = await self.data("POST", f"{_queue(queue)}/drain", {"delayed": delayed})
+            removed, more = removed + int(answer["removed"]), bool(answer["more"])
+        return removed
+
+    async def delete_queue(self, queue: str, *, force: bool = False) -> None:
+        """Delete a custom queue with all of its jobs; `force`: also while it is in use."""
+        await self.data("DELETE", _queue(queue) + _query({"force": "true" if force else None}))
+
     async def set_limits(
         self,
         queue: str,

@@ -87,6 +87,16 @@ class Directory:
                     return listed
         raise unknown_queue(name)
 
+    def unlisted(self, name: str) -> Queue:
+        """A queue that is not known here. Raises QueueNotFound for what is no name of a queue."""
+        if not _is_name(name):
+            raise QueueNotFound(f"No queue is called {name[:64]!r}.")
+        return Queue(name, self._redis)
+
+    def forget(self, name: str) -> None:
+        """A queue is not listed any more."""
+        self._custom.pop(name, None)
+
     async def _hear_workers(self) -> None:
         """What is registered for product queues, asked for by one request every 2 s: the others do
         not wait for it, nor does any fail when Redis is away; what it wants there will tell it."""

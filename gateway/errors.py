@@ -112,6 +112,7 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "This path exists, but not for this method; see Allow.",
         ),
         SlowBody: Kind(408, "body_timeout", "The body took too long"),
+        engine.QueueInUse: Kind(409, "queue_in_use", "The queue is in use"),
         engine.WrongState: Kind(409, "wrong_state", "The job is in another state"),
         BodyTooBig: Kind(413, "body_too_large", "The body is too large"),
         engine.TooBig: Kind(

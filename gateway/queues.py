@@ -11,17 +11,22 @@ from gateway.addressed import QUEUE, known_queues, queue_of
 from gateway.body import read_model
 from gateway.caching import tagged
 from gateway.dialect import speak
-from gateway.directory import Listed
+from gateway.directory import FRESH_S, Listed
+from gateway.errors import BadQuery, Fault, Kind, QueueNotFound, Refusal
+from gateway.keys import DIRECTORY
 from gateway.own_counts import OWN_COUNTS
 from gateway.principal import Scope, principal_of
 from gateway.remembered import mark_of
-from gateway.routes import IF_NONE_MATCH, Route
+from gateway.routes import IF_NONE_MATCH, Parameter, Route
 from gateway.shapes import (
     Cleaned,
     CleanRequest,
+    Drained,
+    DrainRequest,
     LimiterModel,
     Limits,
     Paused,
+    QueueDeleted,
     QueueInfo,
     QueueLimits,
     Stats,
@@ -30,7 +35,24 @@ from gateway.shapes import (
 )
 from gateway.tenancy import deed
 from schemas.job import State
-from schemas.spec import Limiter
+from schemas.spec import Limiter, catalog
+from streams import deletion
+
+DRAIN_JOBS_MAX = 100_000
+"""Jobs one request removes: that takes some seconds."""
+UNLISTED_S = FRESH_S + 1
+"""After this no gateway takes jobs for a queue that is not listed any more."""
+FORCE = Parameter(
+    "force",
+    {"type": "string", "enum": ["true", "false"]},
+    "Delete it although jobs are active or workers live; what runs is lost.",
+)
+
+
+class QueueKept(Refusal):
+    """A queue that cannot be deleted."""
+
+    kind = Kind(409, "queue_kept", "This queue cannot be deleted")
 
 
 async def names(request: web.Request) -> web.Response:
@@ -131,6 +153,50 @@ async def set_limits(request: web.Request) -> web.Response:
     return envelope({"name": listed.name, **said})
 
 
+async def drain(request: web.Request) -> web.Response:
+    """Remove jobs that have not started, at most 100,000 a call; they owe no callback."""
+    listed = await queue_of(request)
+    wanted = await read_model(request, DrainRequest)
+    who = deed(request, "queue.drain", listed.name, None, wanted.model_dump(mode="json"))
+    removed, more = await listed.queue.drain(
+        with_delayed=wanted.delayed, most=DRAIN_JOBS_MAX, who=who, once=mark_of(request)
+    )
+    return envelope({"removed": removed, "more": more})
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Delete a custom queue with all of its jobs; its audit record stays.
+
+    Other gateways are given time to notice that the queue is not listed any more."""
+    name, force = request.match_info["name"], _force_in(request)
+    if name in catalog():
+        raise QueueKept(f"Queue {name} is part of the product; drain and clean it instead.")
+    directory = request.app[DIRECTORY]
+    try:
+        queue, is_listed = (await directory.find(name)).queue, True
+    except QueueNotFound:
+        # An earlier call may have been cut off.
+        queue, is_listed = directory.unlisted(name), False
+        if not await deletion.is_deletable(queue):
+            raise
+    if not force:
+        await deletion.is_deletable(queue)
+    await deletion.unlist(queue.redis, name)
+    directory.forget(name)
+    if is_listed:
+        await asyncio.sleep(UNLISTED_S)
+    await deletion.delete(queue, force=force, who=deed(request, "queue.delete", name, None))
+    return envelope({"name": name, "deleted": True})
+
+
+def _force_in(request: web.Request) -> bool:
+    text = request.query.get("force", "false")
+    if text not in ("true", "false"):
+        detail = "force must be true or false."
+        raise BadQuery(detail, [Fault("/force", detail)])
+    return text == "true"
+
+
 _read = partial(Route, "GET", needs=Scope.READ, statuses=(200, 304), headers=(IF_NONE_MATCH,))
 ROUTES = (
     _read("/queue", handler=names, answer=list[QueueInfo]),
@@ -146,6 +212,24 @@ ROUTES = (
         platform_only=True,
         body=CleanRequest,
         answer=Cleaned,
+    ),
+    Route(
+        "POST",
+        QUEUE + "/drain",
+        drain,
+        Scope.OPERATE,
+        platform_only=True,
+        body=DrainRequest,
+        answer=Drained,
+    ),
+    Route(
+        "DELETE",
+        QUEUE,
+        delete,
+        Scope.ADMIN,
+        platform_only=True,
+        answer=QueueDeleted,
+        query=(FORCE,),
     ),
     _read(QUEUE + "/limits", handler=limits, answer=QueueLimits),
     Route(

@@ -157,6 +157,27 @@ class QueueLimits(Limits):
     name: str
 
 
+class DrainRequest(Wire):
+    """Which jobs `drain` removes."""
+
+    delayed: bool = False
+    """Delayed jobs as well, not only waiting ones."""
+
+
+class Drained(Wire):
+    """How many jobs `drain` removed, and whether others are left: call it again then."""
+
+    removed: int
+    more: bool
+
+
+class QueueDeleted(Wire):
+    """A queue that is gone."""
+
+    name: str
+    deleted: bool
+
+
 class CleanRequest(Wire):
     """Which ended jobs `clean` removes."""
 

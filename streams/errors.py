@@ -11,6 +11,7 @@ CredstreamError
 ├── Looping              the job has failed too often to be run again without being forced
 ├── KeyReused            an idempotency key that belongs to another submission
 ├── LostClaim            the job is no longer ours: its lease was lost, another worker has it
+├── QueueInUse           a queue with active jobs or live workers, which only force deletes
 ├── TooBig               payload or result above the limit
 ├── InvalidValue         a value that cannot be stored as JSON
 ├── BadPage              an offset deeper than pages go; use a cursor
@@ -71,6 +72,16 @@ class KeyReused(CredstreamError):
 
 class LostClaim(CredstreamError):
     """This worker no longer holds the job."""
+
+
+class QueueInUse(CredstreamError):
+    """The queue cannot be deleted without force: it has active jobs or live workers."""
+
+    def __init__(self, queue: str, active: int, workers: int) -> None:
+        super().__init__(
+            f"Queue {queue} has {active} active jobs and {workers} live workers. Stop the workers "
+            "and wait for the jobs, or delete it with force=true."
+        )
 
 
 class TooBig(CredstreamError):

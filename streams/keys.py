@@ -70,7 +70,8 @@ class Keys:
 
 
 class QueueKeys(Keys):
-    """The keys of one queue; `@lanes` is the twelve lanes."""
+    """The keys of one queue. In the header of a script `@lanes` is the twelve lanes, and `@rest`,
+    as the last word, every key that has a name and is not named before."""
 
     __slots__ = ("_selected", "tag")
 
@@ -95,6 +96,8 @@ class QueueKeys(Keys):
             for name in names:
                 if name == "@lanes":
                     keys.extend(self.lane(lane) for lane in LANES)
+                elif name == "@rest":
+                    keys.extend(key for other, key in self.by_name.items() if other not in names)
                 else:
                     keys.append(self.by_name[name])
             found = self._selected[names] = tuple(keys)

@@ -82,6 +82,32 @@ class Operations:
                 break
         return removed
 
+    async def drain(
+        self,
+        *,
+        with_delayed: bool = False,
+        most: int | None = None,
+        who: bytes = b"",
+        once: str = "",
+    ) -> tuple[int, bool]:
+        """Remove jobs that have not started: waiting ones, and on request delayed ones. They owe
+        no callback. Answers how many, and whether `most` left others."""
+        store, removed = self._marking(once), 0
+        for number in count():
+            room = CLEAN_JOBS if most is None else min(CLEAN_JOBS, most - removed)
+            reply = await store.call(
+                "drain",
+                with_delayed=int(with_delayed),
+                most=room,
+                who=who,
+                once=once and f"drain {number}",
+            )
+            removed += int(reply[1])
+            who = b"" if removed else who  # one record, beside the first effect
+            if not int(reply[2]) or removed == most:
+                break
+        return removed, bool(int(reply[2]))
+
     async def remove(self, job_id: str, *, who: bytes = b"") -> None:
         """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
         reply, again = await self.store.twice("remove", id=job_id, who=who, once="")

@@ -64,6 +64,8 @@ def _bindings(names: list[str], table: str, first: int = 1) -> str:
     for name in names:
         if name == "@lanes":
             at += len(LANES)
+        elif name == "@rest":
+            break
         elif name.endswith("..."):
             plain.append(name[:-3])
             slots.append(str(at))

@@ -40,6 +40,10 @@ class UpkeepIndex:
         """Enter a queue, whatever its workers have announced."""
         await self._call("upkeep_enter", queue=queue)
 
+    async def forget(self, queue: str) -> None:
+        """Take a queue out of the index."""
+        await self._call("upkeep_forget", queue=queue)
+
     async def turn(self, looks: Mapping[str, int], most: int, hold_ms: int) -> Turn:
         """Report in how many ms each queue of `looks` is due again, and get at most `most` queues
         that are due; they are handed to nobody else for `hold_ms`."""

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from by_hand import Hand
 
+from gateway import queues
 from schemas import JobOptions, catalog
-from streams import NewJob, Queue
+from streams import NewJob, Queue, Redis
 
 AT = "/queue/vc-issuance"
 DELAYED = JobOptions.model_validate({"delay": 60_000})
@@ -121,3 +123,63 @@ async def test_clean_removes_what_it_is_told(
     assert answer == {"removed": 2 - sum(left.values())}
     counts = await queue.counts()
     assert {"completed": counts.completed, "failed": counts.failed} == left
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other gateway has to notice anything."""
+    monkeypatch.setattr(queues, "UNLISTED_S", 0.0)
+
+
+async def refused(http: ClientSession, path: str) -> tuple[int, str, str]:
+    async with http.delete(path) as response:
+        answer = await response.json()
+    return response.status, answer["code"], answer["detail"]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_custom_queue_is_deleted_once(http: ClientSession, redis: Redis) -> None:
+    queue = Queue("doomed", redis)
+    await queue.register()
+    await queue.add("x", {})
+    assert await data_of(http, "/queue/doomed", "DELETE") == {"name": "doomed", "deleted": True}
+    assert "doomed" not in {row["name"] for row in await data_of(http, "/queue")}
+    assert (await refused(http, "/queue/doomed"))[:2] == (404, "queue_not_found")
+    assert (await refused(http, "/queue/no%20name"))[:2] == (404, "queue_not_found")
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_deletion_that_was_cut_off_is_finished(http: ClientSession, redis: Redis) -> None:
+    queue = Queue("doomed", redis)
+    await queue.add("x", {})  # and is not listed any more
+    assert (await data_of(http, "/queue/doomed", "DELETE"))["deleted"]
+    assert (await queue.counts()).total == 0
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_is_in_use_or_of_the_product_is_not_deleted(
+    http: ClientSession, redis: Redis
+) -> None:
+    queue = Queue("doomed", redis)
+    await queue.register()
+    await queue.add("x", {})
+    await Hand(redis, queue.spec).take_one()
+    status, code, detail = await refused(http, "/queue/doomed")
+    assert (status, code) == (409, "queue_in_use")
+    assert "1 active jobs" in detail
+    assert "force=true" in detail
+    assert (await refused(http, "/queue/doomed?force=perhaps"))[:2] == (400, "invalid_query")
+    assert "doomed" in {row["name"] for row in await data_of(http, "/queue")}
+    for name in catalog():
+        assert (await refused(http, f"/queue/{name}?force=true"))[:2] == (409, "queue_kept")
+    assert (await data_of(http, "/queue/doomed?force=true", "DELETE"))["deleted"]
+
+
+async def test_drain_removes_waiting_jobs_and_delayed_ones_on_request(
+    http: ClientSession, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    await queue.add_many([NewJob("x", issuance)] * 4 + [NewJob("x", issuance, DELAYED)])
+    answer = await data_of(http, AT + "/drain", "POST", json={})
+    assert answer == {"removed": 4, "more": False}
+    answer = await data_of(http, AT + "/drain", "POST", json={"delayed": True})
+    assert answer == {"removed": 1, "more": False}

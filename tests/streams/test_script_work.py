@@ -142,6 +142,11 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
         case "gates":
             raw.zadd(KEYS["gates"], {f"{n:032x}": 0 for n in range(1_000)})
             yield call(name, most=20, held_ms=5_000, longest_ms=60_000)
+        case "delete":
+            yield call(name, silent_ms=10_000, mode="check", who=b"")
+        case "drain":
+            for with_delayed in (0, 1):
+                yield call(name, with_delayed=with_delayed, most=500, **one)
         case "heartbeat":
             yield call(name, worker="w1", slots=100, info=b"{}")
         case "leave":

@@ -1,0 +1,59 @@
+"""Deleting a queue with everything it has."""
+
+from streams import keys
+from streams.connection import Redis
+from streams.errors import QueueInUse
+from streams.link import Lost
+from streams.looking import SILENT_MS
+from streams.queue import Queue
+from streams.scan import scan
+from streams.scripts import SCRIPTS
+from streams.store import enter
+from streams.upkeep_index import UpkeepIndex
+
+
+async def is_deletable(queue: Queue) -> bool:
+    """Whether there is something to delete. Raises QueueInUse while jobs are active or workers
+    live, and Unavailable."""
+    return await _ask(queue, "check") > 0
+
+
+async def unlist(redis: Redis, name: str) -> None:
+    """Take a queue out of the catalogue, the index of schedulers and the events of all queues.
+    Its jobs stay. May be repeated. Raises Unavailable."""
+    await redis.command("HDEL", keys.CATALOGUE, name, key=keys.CATALOGUE)
+    await UpkeepIndex(redis).forget(name)
+    merged = keys.all_events()
+    await redis.command("HDEL", merged["cursors"], name, key=merged.prefix)
+
+
+async def delete(queue: Queue, *, force: bool = False, who: bytes = b"") -> None:
+    """Delete everything that a queue has but its audit record, in one step; records of idempotency
+    keys and canaries follow in small ones. May be repeated. With `force` the jobs that run are lost
+    to their workers, and workers that live list the queue again.
+
+    Raises QueueInUse unless `force`, and Unavailable."""
+    redis, prefix = queue.redis, queue.store.keys.prefix
+    if who:
+        await enter(redis, queue.store.keys)
+    await _ask(queue, "force" if force else "delete", who)
+    redis.opened.discard(queue.name)
+    for kind in ("idem", "canary"):
+        async for names in scan(redis, f"{prefix}{kind}:*".encode()):
+            if names:
+                await redis.command("UNLINK", *names, key=prefix)
+
+
+async def _ask(queue: Queue, mode: str, who: bytes = b"") -> int:
+    """How many keys there are, or were. The queue is not opened, which would make one."""
+    redis, store = queue.redis, queue.store
+    command = store.command("delete", silent_ms=SILENT_MS, mode=mode, who=who)
+    try:
+        (reply,) = await redis.run(store.keys.prefix, command)
+    except Lost:
+        await redis.unreachable()
+        (reply,) = await redis.run(store.keys.prefix, command)
+    reply = SCRIPTS["delete"].check(reply)
+    if reply[0] == b"BUSY":
+        raise QueueInUse(queue.name, int(reply[1]), int(reply[2]))
+    return int(reply[1])
