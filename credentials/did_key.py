@@ -186,23 +186,28 @@ def _method(did: str, value: str, jwk: PublicJwk, key_format: KeyFormat) -> dict
 
 def _raw_of(jwk: PublicJwk) -> tuple[int, bytes]:
     if jwk.get("kty") == "RSA":
-        numbers = rsa.RSAPublicNumbers(_int(jwk["e"]), _int(jwk["n"]))
+        numbers = rsa.RSAPublicNumbers(_uint(jwk["e"]), _uint(jwk["n"]))
         try:
             key = numbers.public_key()
         except ValueError as error:
             raise DidError("invalidPublicKey", str(error)) from None
         return _RSA, key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
     code = _CODEC_OF.get(jwk.get("crv", ""))
-    if code is None:
+    if code is None or jwk.get("kty") != ("OKP" if code in _OKP else "EC"):
         raise DidError("unsupportedPublicKeyType", "There is no did:key for this type of key.")
     if code in _OKP:
         raw = _unb64(jwk["x"])
         # Before anything is written in base58, which takes quadratic time.
         _check_length(raw, 32, _OKP[code])
         return code, raw
-    _, curve = _EC[code]
+    name, curve = _EC[code]
+    x, y = _unb64(jwk["x"]), _unb64(jwk["y"])
+    for coordinate in (x, y):
+        _check_length(coordinate, (curve.key_size + 7) // 8, name, "coordinate")
     try:
-        numbers_ec = ec.EllipticCurvePublicNumbers(_int(jwk["x"]), _int(jwk["y"]), curve)
+        numbers_ec = ec.EllipticCurvePublicNumbers(
+            int.from_bytes(x, "big"), int.from_bytes(y, "big"), curve
+        )
         point = numbers_ec.public_key()
     except ValueError as error:
         raise DidError("invalidPublicKey", str(error)) from None
@@ -242,11 +247,12 @@ def _x25519(raw: bytes) -> bytes:
         raise DidError("invalidPublicKey", "This is not a point of Ed25519.") from None
 
 
-def _check_length(raw: bytes, expected: int, name: str) -> None:
+def _check_length(raw: bytes, expected: int, name: str, what: str = "key") -> None:
+    """A coordinate has all bytes of its field, no more and no less (RFC 7518, 6.2.1.2)."""
     if len(raw) != expected:
         raise DidError(
             "invalidPublicKeyLength",
-            f"A key of {name} has {expected} bytes here, this one has {len(raw)}.",
+            f"A {what} of {name} has {expected} bytes here, this one has {len(raw)}.",
         )
 
 
@@ -255,13 +261,19 @@ def _b64(raw: bytes) -> str:
 
 
 def _unb64(text: str) -> bytes:
-    """Base64url as JOSE has it: without padding."""
+    """Base64url as JOSE has it: without padding, the one spelling of its bytes."""
     if "=" not in text:
         with contextlib.suppress(ValueError):
             padded = text + "=" * (-len(text) % 4)
-            return base64.b64decode(padded, altchars=b"-_", validate=True)
+            raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+            if _b64(raw) == text:
+                return raw
     raise DidError("invalidPublicKey", "A member of the key is not base64url.")
 
 
-def _int(text: str) -> int:
-    return int.from_bytes(_unb64(text), "big")
+def _uint(text: str) -> int:
+    """A Base64urlUInt: the fewest bytes that hold the number (RFC 7518, 2)."""
+    raw = _unb64(text)
+    if raw[:1] == b"\0":
+        raise DidError("invalidPublicKey", "A number of the key begins with a byte of zeros.")
+    return int.from_bytes(raw, "big")

@@ -20,6 +20,7 @@ def read(token: Token, kind: Kind) -> Statement:
         media_type = _guess(token.payload)
     wanted = {"credential": ("vc+jwt", "vc"), "presentation": ("vp+jwt", "vp")}
     type_20, member_11 = wanted[kind]
+    _check_content_type(token, kind)
     if media_type == type_20:
         if kind == "credential":
             return claims20.credential(token.payload)
@@ -31,6 +32,17 @@ def read(token: Token, kind: Kind) -> Statement:
         f"This token is not a {kind}: typ must be {type_20} (data model 2.0), "
         f"or JWT with a member {member_11} (1.1)."
     )
+
+
+def _check_content_type(token: Token, kind: Kind) -> None:
+    """`cty` says what the payload is: `vc` or `vp` (VC-JOSE-COSE 3.1), or only that it is JSON.
+    Another one, as `JWT` for a token in the token (RFC 7519, 5.2), is another thing. Raises
+    Invalid TYPE_NOT_ACCEPTED."""
+    expected = {"credential": "vc", "presentation": "vp"}[kind]
+    if token.content_type not in (None, expected, "json"):
+        raise not_accepted(
+            f"The payload is not a {kind}: cty, if there is one, must be {expected} or json."
+        )
 
 
 def _other(payload: dict[str, Any]) -> bool:

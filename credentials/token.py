@@ -42,10 +42,16 @@ class Token:
     @property
     def media_type(self) -> str | None:
         """`typ` in lower case without its `application/`; None when there is none (C2)."""
-        typ = self.header.get("typ")
-        if typ is None:
-            return None
-        return str(typ).lower().removeprefix("application/")
+        return self._media_type("typ")
+
+    @property
+    def content_type(self) -> str | None:
+        """`cty`, likewise."""
+        return self._media_type("cty")
+
+    def _media_type(self, member: str) -> str | None:
+        value = self.header.get(member)
+        return None if value is None else str(value).lower().removeprefix("application/")
 
 
 def parse(text: str, *, max_chars: int = MAX_TOKEN_CHARS) -> Token:
@@ -110,6 +116,6 @@ def _check_header(header: dict[str, Any]) -> None:
         raise Invalid(
             "CRITICAL_HEADER_NOT_SUPPORTED", "An unencoded payload (b64) is not supported."
         )
-    for name in ("typ", "kid"):
+    for name in ("typ", "cty", "kid"):
         if name in header and not isinstance(header[name], str):
             raise Invalid("MALFORMED_VALUE_ERROR", f"The header's {name} must be a string.")

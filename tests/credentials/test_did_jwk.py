@@ -78,7 +78,7 @@ ED25519 = {"kty": "OKP", "crv": "Ed25519", "x": "O2onvM62pC1io6jQKm8Nc2UyFXcd4kO
         (of({**ED25519, "x": 1}), "invalidPublicKey"),
         (of({**ED25519, "x": "AAAA"}), "invalidPublicKeyLength"),
         (of({**ED25519, "x": ED25519["x"] + "="}), "invalidPublicKey"),
-        (of({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}), "invalidPublicKey"),
+        (of({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}), "invalidPublicKeyLength"),
         (of({"kty": "EC", "crv": "P-192", "x": "AQ", "y": "AQ"}), "unsupportedPublicKeyType"),
         (of({}), "unsupportedPublicKeyType"),
     ],

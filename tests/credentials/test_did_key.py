@@ -160,7 +160,7 @@ def test_any_text_is_a_did_or_an_error(did: str) -> None:
         ({"kty": "OKP", "crv": "Ed25519"}, "invalidPublicKey"),
         ({"kty": "OKP", "crv": "Ed25519", "x": "!"}, "invalidPublicKey"),
         ({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}, "invalidPublicKeyLength"),
-        ({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}, "invalidPublicKey"),
+        ({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}, "invalidPublicKeyLength"),
         ({"kty": "RSA", "n": "AQ", "e": "AQAB"}, "invalidPublicKey"),
     ],
 )
