@@ -139,8 +139,8 @@ async def forget(redis: Redis, queue: str, canary_id: str) -> None:
 async def lease(redis: Redis, canary: Canary) -> str | None:
     """The right to decide about it, for a minute; None: another has it. Raises Unavailable."""
     at, token = keys.canary(canary.queue, canary.id), secrets.token_hex(8)
-    got = await redis.command("SET", at["lease"], token, "NX", "PX", LEASE_MS, key=at.prefix)
-    return token if got else None
+    reply = await change(redis, at, "canary_take", token=token, lease_ms=LEASE_MS)
+    return token if reply[0] == b"OK" else None
 
 
 async def release(redis: Redis, canary: Canary, token: str) -> None:

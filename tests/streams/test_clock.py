@@ -11,7 +11,7 @@ from processes import until
 
 from schemas.job import State
 from schemas.spec import Limiter, QueueSpec, Retention
-from streams import NewJob, Queue, Redis, access, answers
+from streams import NewJob, Queue, Redis, access, answers, canaries
 from streams.keys import answer
 from streams.looking import SILENT_MS
 from streams.once import OnceKey
@@ -129,3 +129,14 @@ async def test_a_request_that_runs_until_beyond_its_lease_runs_no_more(
         await answers.claim(redis, request)
     raw.hset(answer(request.digest)["answer"], "until", await later(redis))
     assert isinstance(await answers.claim(redis, request), answers.Claimed)
+
+
+async def test_a_lease_of_a_canary_that_ends_beyond_its_minute_is_free(
+    redis: Redis, raw: Any
+) -> None:
+    canary = canaries.Canary(queue=QUEUE, id="c", fingerprint="f", jobs=(), by="me", at_ms=1)
+    assert await canaries.lease(redis, canary) is not None
+    assert await canaries.lease(redis, canary) is None
+    raw.pexpire(key(QUEUE, "canary:c:lease"), STEP_MS)
+    assert await canaries.lease(redis, canary) is not None
+    assert 0 < raw.pttl(key(QUEUE, "canary:c:lease")) <= canaries.LEASE_MS
