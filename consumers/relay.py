@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from schemas import identity
 from schemas.fields import first_fault
-from schemas.job import JobOptions, KeepFor
+from schemas.job import JobOptions
 from schemas.spec import QueueSpec, catalog
 from streams import NewJob, Redis
 from streams.encode import batches
@@ -25,8 +25,6 @@ from streams.upkeep import Done, Owed, Upkeep
 WEBHOOKS = "webhooks"
 SUMMARY_BYTES = 16 * 1024
 """Of a callback that cannot be queued: where it was to go."""
-KEPT = KeepFor(age=24 * 3600)
-"""Callback jobs are kept this long at least: their ids are what makes a second relay harmless."""
 
 
 def callback_id(queue: str, owed: Owed) -> str:
@@ -48,7 +46,7 @@ def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
     job_id = callback_id(spec.name, owed)
     # Only what is set takes part in the merge with the queue's defaults.
     traced = {"traceparent": owed.to["traceparent"]} if "traceparent" in owed.to else {}
-    options = JobOptions.model_construct(remove_on_complete=KEPT, **traced)
+    options = JobOptions.model_construct(**traced)
     return NewJob(event, data, options, id=job_id, is_sealed=owed.is_sealed)
 
 

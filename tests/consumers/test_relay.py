@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from dataclasses import replace
 from datetime import datetime
 from itertools import permutations
 from typing import Any
@@ -12,9 +13,9 @@ from by_hand import Hand
 from ledger import ids
 from pydantic import ValidationError
 
-from consumers.relay import KEPT, Relay, callback_id
+from consumers.relay import Relay, callback_id
 from schemas.job import State
-from schemas.spec import QueueSpec, catalog
+from schemas.spec import QueueSpec, Retention, catalog
 from streams import JobView, Queue, Redis, schedules
 from streams.upkeep import Upkeep
 
@@ -91,8 +92,32 @@ async def test_an_issued_credential_is_reported_exactly_as_the_seed_says(redis: 
         "payload": {"event": "vc.issued", **ISSUED},
     }
     assert orjson.dumps(job.data["payload"]) == AS_THE_SEED_SAYS
-    assert job.opts["removeOnComplete"] == {"age": KEPT.age}
-    assert KEPT.age >= 24 * 3600
+    assert "removeOnComplete" not in job.opts, "it is kept as long as other webhooks"
+
+
+async def test_delivered_callbacks_are_dropped_as_other_webhooks_and_not_queued_again(
+    redis: Redis, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay died before it forgot the ending: a second one finds it when all is over."""
+    await end(redis, ISSUANCE, REQUEST, result=ISSUED)
+    with monkeypatch.context() as patched:
+        patched.setattr(Upkeep, "acknowledge", dying)
+        with pytest.raises(RuntimeError, match="died"):
+            await Relay(ISSUANCE, redis).pass_on()
+    webhooks = replace(catalog()["webhooks"], retention=Retention(completed_count=0))
+    hand = Hand(redis, webhooks)
+    await hand.complete(*await hand.take(), result={"status": 200})
+    assert (await Upkeep(webhooks, redis).prune()).count == 1
+    assert raw.xlen("cs:{vc-issuance}:outbox") == 1
+
+    assert (await Relay(ISSUANCE, redis).pass_on()).count == 1
+
+    assert raw.xlen("cs:{vc-issuance}:outbox") == 0
+    assert await callbacks(redis) == []
+
+
+async def dying(*_: Any) -> None:
+    raise RuntimeError("the relay died")
 
 
 @pytest.mark.parametrize("order", list(permutations(ISSUED)))
@@ -114,7 +139,6 @@ async def test_an_organizations_schedule_holds_for_its_callbacks(redis: Redis) -
     jobs = {job.data["organizationId"]: job for job in await callbacks(redis)}
     assert jobs["org-1"].opts["backoff"]["type"] == "durable"
     assert jobs["org-1"].opts["attempts"] == 10
-    assert jobs["org-1"].opts["removeOnComplete"] == {"age": KEPT.age}
     assert jobs["org-2"].opts["attempts"] == 3
 
 
