@@ -16,11 +16,13 @@ from redis_servers import redis7
 
 from consumers import Worker
 from consumers.processor import Reject
-from consumers.upkeep import duties
+from consumers.upkeep import QueueUpkeep
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, RedisSettings, connect
+from streams.deletion import delete, unlist
 from streams.errors import Refused, Unavailable
+from streams.upkeep_index import UpkeepIndex
 
 SPEC = QueueSpec("main-path", lease_ms=2_000)
 
@@ -74,8 +76,11 @@ async def test_the_main_path_needs_no_more_than_the_acl_grants(password: Path) -
             await until(ended, within_s=20, what="it has failed again")
         await queue.remove("complete")
         await queue.clean(0, State.FAILED)
+        await queue.drain(with_delayed=True)
         counts = await queue.counts()
         assert (counts.completed, counts.failed) == (2, 0)
+        await unlist(redis, queue.name)
+        await delete(queue)
         await redis.close()
         assert server.refused() == []
 
@@ -270,12 +275,21 @@ async def test_each_role_is_a_user_that_may_do_its_part_and_no_more() -> None:
         await Queue(spec, gateway).add("x", {}, later)
         await Queue(spec, gateway).add("x", {}, JobOptions(callback_url="https://example.com/"))
 
+        troubles = list[Exception]()
+
         async def promoted() -> bool:
-            for duty in duties(spec, scheduler):
-                await duty.verb(0)
+            while await QueueUpkeep(spec, scheduler, troubles.append).turn(1, 1) == 0:
+                pass
             return (await Queue(spec, gateway).counts()).waiting == 2
 
         await until(promoted, within_s=10, what="the scheduler promoted it")
+        index = UpkeepIndex(scheduler)
+        await UpkeepIndex(worker).announce(spec)
+        await index.enter("emails")
+        assert (await index.turn({}, 10, 0)).queues.keys() == {"roles", "emails"}
+        await UpkeepIndex(gateway).hasten(spec.name)
+        await unlist(gateway, spec.name)
+        assert troubles == []
         assert await gateway.command("HGET", vault, "org", key=vault) == b"a"
         assert server.refused() == []
         refused = [
