@@ -27,9 +27,11 @@ elseif state == 'delayed' then
     place = due .. ' ' .. id
     if passed < wanted then passed = passed + 1
     else
-      local fields = {'j', id, 'p', redis.call('HGET', delayed_jobs, id)}
-      rows[#rows + 1] = {due, fields}
-      charge(fields)
+      local record = redis.call('HGET', delayed_jobs, id)
+      if record then
+        rows[#rows + 1] = {due, {'j', id, 'p', record}}
+        charge({record})
+      end
       if budget <= 0 then break end
     end
   end

@@ -117,6 +117,27 @@ async def test_jobs_that_are_kept_for_a_time_of_their_own(
     await assert_consistent(queue)
 
 
+async def test_orphans_behind_many_large_jobs_are_found_in_several_calls(redis: Redis) -> None:
+    queue, hand, upkeep = Queue(SPEC, redis), Hand(redis, SPEC), Upkeep(SPEC, redis)
+    await queue.add_many([NewJob("work", {"text": "x" * 30_000})] * 150)
+    held = await take_all(hand)
+    lane = queue.store.keys.lane(5)
+    orphans = [held[n] for n in (0, 70, 149)]
+    await redis.command("XACK", lane, "workers", *(c.entry for c in orphans), key=lane.decode())
+    found, passes = 0, 0
+    while found < len(orphans):
+        passes += 1
+        assert passes <= 8, "each pass goes on where the last one stopped in the lane"
+        more = True
+        while more:
+            done = await upkeep.sweep()
+            found, more = found + done.count, done.more
+    waiting = [job.id for job in await queue.page(State.WAITING, 0, 10)]
+    assert sorted(waiting) == sorted(claim.job.id for claim in orphans)
+    assert (await queue.counts()).active == 147
+    await assert_consistent(queue)
+
+
 async def prune(redis: Redis, keep: Retention) -> int:
     """Until nothing is left to do."""
     upkeep, count, more = Upkeep(QueueSpec(SPEC.name, retention=keep), redis), 0, True
