@@ -1,7 +1,7 @@
 """Who may deliver to a destination now, and with which keys: asked before and told after every
 webhook.
 
-    admission = await destinations.admit(organization_id, url, job.id)
+    admission = await destinations.admit(organization_id, url, job.ref)
     match admission:
         case Deferred(after_ms, reason, gate): raise RetryLater(after_ms, ..., gate=gate)
         case Disabled(reason, message): raise Reject(message, code=reason)

@@ -140,7 +140,7 @@ def _encode(result: Any) -> bytes:
 
 def failure(run: Run, error: BaseException, processor: Processor) -> Outcome:
     job, at_ms = run.claim.job, run.claim.job.claimed_ms + run.elapsed_ms
-    chance = jitter_chance(job.id, job.attempts_made + 1)
+    chance = jitter_chance(job.ref, job.attempts_made + 1)
     try:
         return decide(job, error, processor.spec, at_ms, chance)
     except Exception as fault:

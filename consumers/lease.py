@@ -164,5 +164,5 @@ class Lease:
 
     def _info(self) -> dict[str, Any]:
         runs = list(self.runs.held.values())[:SHOWN_JOBS]
-        running = {run.claim.job.id: run.claim.job.claimed_ms for run in runs}
+        running = {run.claim.job.ref: run.claim.job.claimed_ms for run in runs}
         return {"slots": self._slots, "running": running, "host": socket.gethostname()}

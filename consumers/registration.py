@@ -7,7 +7,7 @@ from contextlib import suppress
 from consumers.fetch import Fetcher
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis
-from streams.errors import CredstreamError, Full, LayoutTooNew
+from streams.errors import CredstreamError, Full, LayoutError
 
 LISTED_AGAIN_S = 30.0
 
@@ -25,7 +25,7 @@ class Registration:
 
     async def join(self) -> None:
         """Store the limits that the spec brings, and list the queue if it is a custom one; again
-        until Redis has taken it or the worker stops. Raises LayoutTooNew."""
+        until Redis has taken it or the worker stops. Raises LayoutError."""
         spec = self._spec
         while not self._fetcher.stopping.is_set():
             try:
@@ -33,7 +33,7 @@ class Registration:
                     await self._queue.set_limits(spec.limiter, spec.concurrency)
                 if spec.name not in catalog():
                     await self._queue.register()
-            except LayoutTooNew:
+            except LayoutError:
                 raise
             except Full as error:
                 # Being listed can wait; a full Redis needs its jobs done.

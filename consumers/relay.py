@@ -47,7 +47,7 @@ def callback_job(spec: QueueSpec, owed: Owed) -> NewJob:
     # Only what is set takes part in the merge with the queue's defaults.
     traced = {"traceparent": owed.to["traceparent"]} if "traceparent" in owed.to else {}
     options = JobOptions.model_construct(**traced)
-    return NewJob(event, data, options, id=job_id, is_sealed=owed.is_sealed)
+    return NewJob(event, data, options, ref=job_id, is_sealed=owed.is_sealed)
 
 
 def callback_payload(spec: QueueSpec, owed: Owed) -> dict[str, Any]:
@@ -59,7 +59,11 @@ def callback_payload(spec: QueueSpec, owed: Owed) -> dict[str, Any]:
     result = owed.value
     if owed.event != "failed" and spec.callback_members is not None and isinstance(result, dict):
         return told | {name: result[name] for name in spec.callback_members if name in result}
-    told |= {"queue": spec.name, "jobId": owed.job_id, "occurredAt": _moment(owed.entry)}
+    told |= {
+        "queue": spec.name,
+        "jobId": identity.shown_id(owed.job_id),
+        "occurredAt": _moment(owed.entry),
+    }
     if owed.event == "failed":
         return told | {"error": {key: result.get(key) for key in ("reason", "code", "message")}}
     if isinstance(result, dict) and not result.keys() & told.keys():

@@ -20,7 +20,7 @@ from consumers.upkeep import ANNOUNCED_AGAIN_S, QueueUpkeep
 from credentials.payload_cipher import configured_cipher
 from schemas.spec import catalog
 from streams import Redis, RedisSettings
-from streams.errors import CredstreamError, LayoutTooNew
+from streams.errors import CredstreamError, LayoutError
 from streams.upkeep_index import UpkeepIndex, decode_spec
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Scheduler:
         self._looks: dict[str, int] = {}
         """Queues that were looked at, and in how many ms each is due again."""
         self._entered_s = float("-inf")
-        self._too_new: LayoutTooNew | None = None
+        self._wrong_layout: LayoutError | None = None
         self._complained: dict[str, tuple[str, float]] = {}
 
     @property
@@ -66,14 +66,14 @@ class Scheduler:
         return [*catalog(), *custom[:SHOWN_MAX]]
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set. Raises LayoutTooNew."""
+        """Until `stopping` is set. Raises LayoutError."""
         try:
             while not stopping.is_set():
                 pause_s = await self._turn()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), pause_s)
-                if self._too_new is not None:
-                    raise self._too_new
+                if self._wrong_layout is not None:
+                    raise self._wrong_layout
         finally:
             # A duty that is cut off was done or not: each is one atomic step, or may be repeated.
             for task in self._looking.values():
@@ -127,8 +127,8 @@ class Scheduler:
 
     def _complain(self, queue: str, error: Exception) -> None:
         """Say so when it begins, and every minute while it lasts."""
-        if isinstance(error, LayoutTooNew):
-            self._too_new = error
+        if isinstance(error, LayoutError):
+            self._wrong_layout = error
         now_s, text = time.monotonic(), str(error)
         last, said_s = self._complained.get(queue, ("", 0.0))
         if text != last or now_s - said_s >= SAY_AGAIN_S:
@@ -142,7 +142,7 @@ async def run_scheduler(
     """Keep every queue in order until SIGTERM or SIGINT, return.
 
     `redis`: a handle that stays the caller's, or what to connect to (None: the environment).
-    Raises NotKept, and LayoutTooNew for a queue of a newer version."""
+    Raises NotKept, and LayoutError for a queue of another layout."""
     stopping, _ = stops()
     async with reached(redis) as (handle, standing):
         handle.cipher = configured_cipher(settings.data_dir, production=settings.production)

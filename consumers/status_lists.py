@@ -200,7 +200,7 @@ async def sign_again(redis: Redis, issuer_did: str, organization_id: str) -> int
     queue = Queue(SPEC, redis)
     for list_id, version in versions.items():
         data = publication(list_id, organization_id, version)
-        job = NewJob("publish", data, id=publication_id(list_id, version))
+        job = NewJob("publish", data, ref=publication_id(list_id, version))
         await queue.add_many([job])
     return len(versions)
 

@@ -27,7 +27,7 @@ from gateway.settings import GatewaySettings
 from outbound.settings import OutboundSettings
 from schemas.spec import QueueSpec, catalog
 from streams import Queue, Redis, access, notices
-from streams.errors import LayoutTooNew
+from streams.errors import LayoutError
 from streams.node import Check
 from streams.settings import readable
 
@@ -268,8 +268,10 @@ async def _queue(redis: Redis, spec: QueueSpec) -> Check:
     name = f"queue {spec.name}"
     try:
         counts = await Queue(spec, redis).counts()
-    except LayoutTooNew as error:
-        return Check(name, "fail", str(error), "Run the version that wrote it, or a newer one.")
+    except LayoutError as error:
+        return Check(
+            name, "fail", str(error), "Run the version that wrote it, or take an empty Redis."
+        )
     fix = f"Start one: credstream worker --queues {spec.name}"
     if counts.workers == 0 and counts.waiting + counts.due:
         says = f"{counts.waiting + counts.due} jobs wait and nobody works on them."

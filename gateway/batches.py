@@ -1,17 +1,17 @@
 """Batches: many jobs submitted under one name, whose progress and results can be read."""
 
-import base64
 import hashlib
 import re
 from collections import Counter
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 from pydantic import Field, StringConstraints, ValidationError
 
 from gateway import faults
-from gateway.addressed import queue_of
+from gateway.addressed import OF_ORGANIZATION, queue_of
 from gateway.answer_shapes import BatchProgress, BatchReceipt, BatchResults
 from gateway.body import EMPTY, read_json
 from gateway.errors import (
@@ -30,10 +30,11 @@ from gateway.remembered import new_id, planned
 from gateway.routes import END, START, TRACEPARENT, Route
 from gateway.shapes import Submission, envelope
 from gateway.submit import Way, check_many, submit_many
+from gateway.tenancy import organization_asked
 from gateway.tracing import trace_of
 from schemas.fields import Did, OrganizationId, UserId
-from schemas.job import JobView, State, Wire
-from schemas.plain_words import worded
+from schemas.identity import INSIDE_MAX_CHARS, JobRef, candidates, chosen_ref
+from schemas.job import JobId, JobView, State, Wire
 from schemas.queues import vc_verification
 from streams.batches import BatchRecord, OtherBatch, batch_stored, find_batch, open_batch
 from streams.outcomes import endings, states
@@ -42,7 +43,7 @@ from streams.store import Store
 RESULTS_SPAN_MAX = 100
 KEEP_S = 24 * 3600
 """How long the results of a batch can be read at least."""
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(rf"[!-~]{{1,{INSIDE_MAX_CHARS}}}")
 _INDEX = re.compile(r"[0-9]{1,9}")
 Token = Annotated[
     str, StringConstraints(min_length=1, max_length=vc_verification.MAX_TOKEN_CHARS, strict=True)
@@ -61,15 +62,12 @@ class BatchDiffers(Refusal):
     kind = Kind(409, "batch_differs", "This batch has other jobs")
 
 
-BATCH_NAME = worded(r"^[!-~]{1,128}\z", "must be 1 to 128 printable ASCII characters")
-
-
 class BatchOfJobs(Wire):
     """Up to 1000 jobs. The ids of the jobs are made from that of the batch."""
 
     jobs: Annotated[list[Submission], Field(min_length=1)]
-    batch_id: Annotated[str, StringConstraints(pattern=BATCH_NAME)] | None = None
-    """A name of the submitter's own: what is submitted again under it is there once."""
+    batch_id: JobId | None = None
+    """An id of the submitter's own: what is submitted again under it is there once."""
 
 
 class BatchOfTokens(Wire):
@@ -79,7 +77,7 @@ class BatchOfTokens(Wire):
     organization_id: OrganizationId
     user_id: UserId
     verifier_did: Did | None = None
-    batch_id: Annotated[str, StringConstraints(pattern=BATCH_NAME)] | None = None
+    batch_id: JobId | None = None
 
 
 async def submit(request: web.Request) -> web.Response:
@@ -88,32 +86,30 @@ async def submit(request: web.Request) -> web.Response:
     body = await read_json(request, bulk=True)
     values, place = _jobs_of(listed.name, body, request.app[SETTINGS].bulk_jobs_max)
     owner = _organization_of(request, values)
-    named = body.get("batchId")
-    batch_id = (
-        await planned(request, new_id) if named is None else _id_of(listed.name, owner, named)
-    )
-    wanted = BatchRecord(batch_id, listed.name, owner, len(values))
-    jobs = [_named(value, wanted.job_id(number)) for number, value in enumerate(values)]
+    own, named = principal_of(request).organization_id, body.get("batchId")
+    ref = JobRef(await planned(request, new_id)) if named is None else chosen_ref(own, named)
+    wanted = BatchRecord(ref, listed.name, owner, len(values))
+    jobs = [_kept(value) for value in values]
     await check_many(listed, jobs, place)
     try:
-        record, known = await open_batch(request.app[REDIS], wanted, _digest(values))
+        digest = _digest(listed.name, values)
+        record, known = await open_batch(request.app[REDIS], wanted, digest)
     except OtherBatch:
         raise BatchDiffers("batchId was used for a batch of other jobs.") from None
     there = known and record.stored
     if not there:
         trace = trace_of(request.headers.get("traceparent"))
-        way = Way(trace, principal_of(request).organization_id)
-        await submit_many(listed, jobs, way, place)
-        await batch_stored(request.app[REDIS], record.id)
+        await submit_many(listed, jobs, Way(trace, own, refs=record.job_refs()), place)
+        await batch_stored(request.app[REDIS], record.ref)
     shown = _shown(record) | {"deduplicated": there}
-    location = {"Location": f"/batches/{record.id}"}
+    location = {"Location": f"/batches/{quote(record.ref.shown, safe='')}"}
     return envelope(shown, 200 if there else 202, location)
 
 
 async def show(request: web.Request) -> web.Response:
     """GET /batches/{id}: how many of its jobs are in which state, and whether it is done."""
     record = await _found(request)
-    counts = Counter(await states(_store(request, record), record.job_ids()))
+    counts = Counter(await states(_store(request, record), record.job_refs()))
     shown = {state.value: counts[state] for state in State} | {"missing": counts[None]}
     open_ = counts[State.WAITING] + counts[State.ACTIVE] + counts[State.DELAYED]
     done = record.stored and open_ == 0
@@ -124,14 +120,14 @@ async def results(request: web.Request) -> web.Response:
     """GET /batches/{id}/results?start=&end=: what became of jobs start..end, both included."""
     record = await _found(request)
     start, end = _span(request)
-    ids = record.job_ids(start, end + 1)
-    found = await endings(_store(request, record), ids)
+    refs = record.job_refs(start, end + 1)
+    found = await endings(_store(request, record), refs)
     items = [
-        {"index": index, "id": job_id, **_result(one)}
-        for index, (job_id, one) in enumerate(zip(ids, found, strict=True), start)
+        {"index": index, "id": ref.shown, **_result(one)}
+        for index, (ref, one) in enumerate(zip(refs, found, strict=True), start)
     ]
-    items = await shown(request, f"batches/{record.id}", items)
-    return envelope({"id": record.id, "count": record.count, "items": items})
+    items = await shown(request, f"batches/{record.ref.shown}", items)
+    return envelope({"id": record.ref.shown, "count": record.count, "items": items})
 
 
 def _jobs_of(queue: str, body: Any, most: int) -> tuple[list[dict[str, Any]], faults.Path]:
@@ -164,10 +160,10 @@ def _anonymous(job: dict[str, Any], number: int) -> dict[str, Any]:
     return job
 
 
-def _named(job: dict[str, Any], job_id: str) -> dict[str, Any]:
-    """The job with its id, kept long enough for its result to be read, whatever its count."""
+def _kept(job: dict[str, Any]) -> dict[str, Any]:
+    """The job, kept long enough for its result to be read, whatever its count."""
     given = {name: value for name, value in (job.get("options") or {}).items() if value is not None}
-    options = {"removeOnComplete": {"age": KEEP_S}, **given, "jobId": job_id}
+    options = {"removeOnComplete": {"age": KEEP_S}, **given}
     for name in ("removeOnComplete", "removeOnFail"):
         if options.get(name) is True:
             options[name] = {"age": KEEP_S}
@@ -186,22 +182,20 @@ def _organization_of(request: web.Request, jobs: list[dict[str, Any]]) -> str | 
     return owner if isinstance(owner, str) and owner else None
 
 
-def _id_of(queue: str, owner: str | None, named: str) -> str:
-    """An id made from what the submitter calls it, so that tenants cannot meet."""
-    digest = hashlib.sha256(orjson.dumps([queue, owner, named])).digest()
-    return "b" + base64.b32encode(digest)[:25].decode().lower()
-
-
-def _digest(jobs: list[dict[str, Any]]) -> str:
-    return hashlib.sha256(orjson.dumps(jobs, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def _digest(queue: str, jobs: list[dict[str, Any]]) -> str:
+    named = orjson.dumps([queue, jobs], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(named).hexdigest()
 
 
 async def _found(request: web.Request) -> BatchRecord:
-    batch_id = request.match_info["id"]
-    record = await find_batch(request.app[REDIS], batch_id) if _ID.fullmatch(batch_id) else None
-    if record is None or not principal_of(request).may_see(record.organization_id):
-        raise BatchNotFound("No batch has this id, or it is older than a week.")
-    return record
+    """The batch in the path. Raises BatchNotFound, also for another organization's."""
+    own, batch_id = organization_asked(request), request.match_info["id"]
+    refs = candidates(own, batch_id) if _ID.fullmatch(batch_id) else ()
+    for ref in refs:
+        record = await find_batch(request.app[REDIS], ref)
+        if record is not None and own in (None, record.organization_id):
+            return record
+    raise BatchNotFound("No batch has this id, or it is older than a week.")
 
 
 def _store(request: web.Request, record: BatchRecord) -> Store:
@@ -210,7 +204,7 @@ def _store(request: web.Request, record: BatchRecord) -> Store:
 
 def _shown(record: BatchRecord) -> dict[str, Any]:
     return {
-        "id": record.id,
+        "id": record.ref.shown,
         "queue": record.queue,
         "count": record.count,
         "organizationId": record.organization_id,
@@ -236,8 +230,8 @@ def _result(one: JobView | State | None) -> dict[str, Any]:
 def _span(request: web.Request) -> tuple[int, int]:
     query = request.query
     for name in query:
-        if name not in ("start", "end") or len(query.getall(name)) > 1:
-            raise _bad(name, "The parameters are start, end, each at most once.")
+        if name not in ("start", "end", "organizationId") or len(query.getall(name)) > 1:
+            raise _bad(name, "The parameters are start, end, organizationId, each at most once.")
     start = _index(query.get("start", "0"), "start")
     end = _index(query.get("end", str(start + RESULTS_SPAN_MAX - 1)), "end")
     if not 0 <= end - start < RESULTS_SPAN_MAX:
@@ -267,13 +261,20 @@ ROUTES = (
         statuses=(202, 200),
         headers=(TRACEPARENT,),
     ),
-    Route("GET", "/batches/{id}", show, Scope.READ, answer=BatchProgress),
+    Route(
+        "GET",
+        "/batches/{id}",
+        show,
+        Scope.READ,
+        answer=BatchProgress,
+        query=(OF_ORGANIZATION,),
+    ),
     Route(
         "GET",
         "/batches/{id}/results",
         results,
         Scope.READ,
         answer=BatchResults,
-        query=(START, END),
+        query=(START, END, OF_ORGANIZATION),
     ),
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.addressed import QUEUE, queue_of
+from gateway.addressed import OF_ORGANIZATION, QUEUE, queue_of
 from gateway.body import read_model
 from gateway.directory import Listed
 from gateway.principal import Scope, principal_of
@@ -19,6 +19,7 @@ from gateway.routes import IDS_BODY_BYTES, Route
 from gateway.selection import SAMPLE, BulkOutcome, Chosen, Selection, chosen_by
 from gateway.shapes import envelope
 from gateway.tenancy import deed
+from schemas.identity import shown_id
 from streams.bulk import DONE, Terms, Verb, act
 
 
@@ -82,7 +83,7 @@ def outcome(
         done=sum(counts[word] for word in DONE),
         skipped={word: count for word, count in sorted(counts.items()) if word not in DONE},
         scanned=chosen.scanned if whole else len(chosen.ids),
-        sample=chosen.ids[:SAMPLE],
+        sample=[shown_id(ref) for ref in chosen.ids[:SAMPLE]],
         next=chosen.cursor,
     )
 
@@ -97,6 +98,7 @@ ROUTES = tuple(
         body=Selection,
         body_bytes=IDS_BODY_BYTES,
         answer=BulkOutcome,
+        query=(OF_ORGANIZATION,),
     )
     for verb, handler in (
         (Verb.RETRY, retry),

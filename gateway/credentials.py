@@ -151,7 +151,7 @@ async def change(
         raise Unavailable("the storage answers too slowly to change a status")
     if flipped.published < flipped.version:
         data = publication(list_id, organization_id, flipped.version)
-        job = NewJob("publish", data, id=publication_id(list_id, flipped.version))
+        job = NewJob("publish", data, ref=publication_id(list_id, flipped.version))
         await queue.add_many([job])
     return flipped
 
@@ -169,7 +169,7 @@ async def _look_later(
     until_ms = slot_end_ms + MARGIN_MS
     data = publication(list_id, organization_id, 1)
     options = JobOptions(delay=until_ms + MARGIN_MS - now_ms, remove_on_complete=True)
-    job = NewJob("look", data, options, id=inspection_id(list_id, slot_end_ms))
+    job = NewJob("look", data, options, ref=inspection_id(list_id, slot_end_ms))
     await queue.add_many([job])
     return until_ms
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import Field, ValidationError
 
 from gateway import faults
-from gateway.addressed import QUEUE, queue_of
+from gateway.addressed import OF_ORGANIZATION, QUEUE, queue_of
 from gateway.body import read_model
 from gateway.bulk import outcome, recorded
 from gateway.errors import BadQuery
@@ -149,5 +149,6 @@ ROUTES = (
         body=Redrive,
         body_bytes=IDS_BODY_BYTES,
         answer=BulkOutcome,
+        query=(OF_ORGANIZATION,),
     ),
 )

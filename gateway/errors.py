@@ -168,11 +168,11 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "The storage is not available",
             "The storage cannot be reached now; nothing is known to be stored. Try again.",
         ),
-        engine.LayoutTooNew: Kind(
+        engine.LayoutError: Kind(
             503,
-            "storage_newer",
-            "This gateway is too old",
-            "A newer version has written the stored data; this gateway must be updated.",
+            "storage_layout",
+            "The stored data has another layout",
+            "Another version has written the stored data, and this gateway cannot read it.",
         ),
     }
 )

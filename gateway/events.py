@@ -4,8 +4,8 @@ import re
 
 from aiohttp import web
 
-from gateway.addressed import find_queue, known_queues, queue_of
-from gateway.errors import BadQuery, Fault, JobNotFound
+from gateway.addressed import OF_ORGANIZATION, find_queue, job_of, known_queues, no_such_job
+from gateway.errors import BadQuery, Fault
 from gateway.faults import pointer
 from gateway.keys import DIRECTORY, REDIS
 from gateway.merging import Merger
@@ -40,21 +40,20 @@ async def of_all(request: web.Request) -> web.StreamResponse:
 
 async def of_job(request: web.Request) -> web.StreamResponse:
     """GET /queue/{name}/job/{id}/events: its state, then whatever happens to it."""
-    after = _last_event_id(request)
-    listed = await queue_of(request)
-    job_id, principal = request.match_info["id"], principal_of(request)
-    listener = Listener(principal, request.app[OWNERS], job_id)
+    after = _last_event_id(request, "organizationId")
+    listed, ref = await job_of(request)
+    principal = principal_of(request)
+    listener = Listener(principal, request.app[OWNERS], ref)
     with request.app[READER].follow(listed.name) as tape:
         if after is not None and principal.is_platform:
             return await Stream(request, tape, after, listener).run()
         at = await tape.now()  # before the state: what happens in between is told, not missed
-        job = await listed.queue.get(job_id)
-        owner = job.data.get("organizationId") if job and isinstance(job.data, dict) else None
-        if job is None or not principal.may_see(owner):
-            raise JobNotFound("The queue holds no job with this id.")
+        job = await listed.queue.get(ref)
+        if job is None or not principal.may_see(job.organization_id):
+            raise no_such_job()
         if after is not None:
             return await Stream(request, tape, after, listener).run()
-        state = Happening(at, listed.name, "state", (job_id,), (("state", job.state),))
+        state = Happening(at, listed.name, "state", (ref,), (("state", job.state),))
         return await Stream(request, tape, at, listener).run(state)
 
 
@@ -121,7 +120,7 @@ ROUTES = (
         of_job,
         Scope.READ,
         is_held=True,
-        query=(Parameter("lastEventId", _ID, _AGAIN),),
+        query=(Parameter("lastEventId", _ID, _AGAIN), OF_ORGANIZATION),
         headers=(Parameter("Last-Event-ID", _ID, _AGAIN),),
     ),
 )

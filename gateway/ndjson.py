@@ -82,7 +82,8 @@ def _of_line(way: Way, number: int, line: bytes) -> Way:
 async def _queue(request: web.Request, listed: Listed, line: bytes, way: Way) -> tuple[bytes, bool]:
     """What became of a line, and whether that is repeated."""
     try:
-        receipt, replayed = await submit_one(listed, await read_line(request, line), way)
+        line_read = await read_line(request, line)
+        receipt, _, replayed = await submit_one(listed, line_read, way)
     except (Refusal, CredstreamError) as error:
         return _told(request, error), False
     return orjson.dumps({"success": True, "data": receipt}), replayed

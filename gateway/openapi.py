@@ -20,7 +20,7 @@ from gateway.dialect import speak
 from gateway.ndjson import MEDIA_TYPE as LINES
 from gateway.principal import Scope
 from gateway.routes import IF_NONE_MATCH, PREFER, Parameter, Route
-from schemas.job import JobId, QueueName
+from schemas.job import KnownJobId, QueueName
 from schemas.release import version
 
 DOCUMENT: web.AppKey[bytes] = web.AppKey("openapi", bytes)
@@ -175,7 +175,7 @@ def _parameters(route: Route) -> Iterable[Json]:
 
 def _path_schema(path: str, name: str, pattern: str) -> Json:
     if path.startswith("/queue/{name}") and name in ("name", "id"):
-        return TypeAdapter(QueueName if name == "name" else JobId).json_schema()
+        return TypeAdapter(QueueName if name == "name" else KnownJobId).json_schema()
     return {"type": "string", "minLength": 1, **({"pattern": f"^{pattern}$"} if pattern else {})}
 
 

@@ -102,16 +102,22 @@ async def shown(request: web.Request, target: str, value: Any) -> Any:
     return masked
 
 
+def job_document(request: web.Request, job: JobView) -> dict[str, Any]:
+    """A job as JSON: what tells organizations apart is for the platform only."""
+    hidden = None if principal_of(request).is_platform else {"ref", "organization_id"}
+    return job.model_dump(by_alias=True, exclude=hidden)
+
+
 async def job_shown(request: web.Request, job: JobView) -> dict[str, Any]:
     """One job as this principal gets to see it."""
     target = f"{job.queue}/{job.id}"
-    view: dict[str, Any] = await shown(request, target, job.model_dump(by_alias=True))
+    view: dict[str, Any] = await shown(request, target, job_document(request, job))
     return view
 
 
 async def jobs_shown(request: web.Request, queue: str, jobs: list[JobView]) -> list[dict[str, Any]]:
     """Jobs of a list; one record for all of them."""
-    views = [job.model_dump(by_alias=True) for job in jobs]
+    views = [job_document(request, job) for job in jobs]
     masked: list[dict[str, Any]] = await shown(request, queue, views)
     return masked
 

@@ -4,6 +4,7 @@ The jobs themselves are revived, so each keeps its webhook-id and its bytes, wit
 attempts. One by one it is `POST /queue/webhooks/job/{id}/retry`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
 from schemas.fields import OrganizationId
+from schemas.identity import JobRef, shown_id
 from schemas.job import Flag, Integer, JobView, State, Wire
 from schemas.origins import Origin, origin_of
 from streams import Queue
@@ -80,7 +82,7 @@ async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
         organization_id = organization_of(request, organization_id)
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
 
-    async def find() -> tuple[list[str], bool, str | None]:
+    async def find() -> tuple[list[JobRef], bool, str | None]:
         matching, cursor = await _find(queue, wanted, organization_id)
         return matching[: wanted.limit], len(matching) > wanted.limit, cursor
 
@@ -90,32 +92,32 @@ async def send_again(request: web.Request, wanted: Replay) -> dict[str, Any]:
         parameters = wanted.model_dump(by_alias=True, exclude_none=True) | {"jobs": len(chosen)}
         who = deed(request, "webhook.replay", WEBHOOKS, organization_id, parameters)
         await store.record(request.app[REDIS], queue.store.keys, who)
-        sent = [job_id for job_id in chosen if await _revive(queue, job_id, mark_of(request))]
+        sent = [ref for ref in chosen if await _revive(queue, JobRef(ref), mark_of(request))]
     if left and not wanted.dry_run:
         cursor = wanted.cursor  # what ran is not there any more, so the next look finds the others
     return _answer(wanted, chosen, sent) | {"more": left or cursor is not None, "cursor": cursor}
 
 
-def _answer(wanted: Replay, chosen: list[str], sent: list[str]) -> dict[str, Any]:
+def _answer(wanted: Replay, chosen: Sequence[str], sent: Sequence[str]) -> dict[str, Any]:
     return {
         "dryRun": wanted.dry_run,
         "matched": len(chosen),
         "replayed": len(sent),
-        "jobs": chosen if wanted.dry_run else sent,
+        "jobs": [shown_id(ref) for ref in (chosen if wanted.dry_run else sent)],
     }
 
 
 async def _find(
     queue: Queue, wanted: Replay, organization_id: str | None
-) -> tuple[list[str], str | None]:
+) -> tuple[list[JobRef], str | None]:
     """Ids of failed jobs that match, oldest first, among the next 10,000; and where to look on,
     None when all that failed in the time wanted have been looked at."""
-    found: dict[str, None] = {}
+    found: dict[JobRef, None] = {}
     cursor = wanted.cursor or ""
     for _ in range(0, LOOKED_AT_MAX, HOP):
         part = await queue.slice(State.FAILED, cursor, end=HOP - 1)
         found |= dict.fromkeys(
-            job.id for job in part.jobs if _matches(job, wanted, organization_id)
+            JobRef(job.ref or "") for job in part.jobs if _matches(job, wanted, organization_id)
         )
         too_old = bool(part.jobs) and (part.jobs[-1].finished_on or 0) < wanted.since
         cursor = part.cursor
@@ -146,9 +148,9 @@ def origin_in(data: Any) -> str | None:
         return None
 
 
-async def _revive(queue: Queue, job_id: str, once: str) -> bool:
+async def _revive(queue: Queue, ref: JobRef, once: str) -> bool:
     try:
-        await queue.revive(job_id, once=once)
+        await queue.revive(ref, once=once)
     except (NotFound, WrongState):  # somebody else was faster
         return False
     return True

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
+from gateway.addressed import resolve
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidRequest, OtherOrganization
 from gateway.listing import packed, unpacked
@@ -13,9 +14,10 @@ from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import redacted_text
 from gateway.remembered import planned
 from gateway.shapes import JobName
+from gateway.tenancy import organization_asked
 from schemas.fields import OrganizationId
-from schemas.job import Flag, Integer, JobId, State, Wire
-from streams.outcomes import owners
+from schemas.identity import JobRef
+from schemas.job import Flag, Integer, KnownJobId, State, Wire
 from streams.search import Wanted, seek
 
 IDS_MAX = 1_000
@@ -57,7 +59,7 @@ class Filter(Wire):
 class Selection(Wire):
     """Jobs by their ids, or by a filter: one of the two."""
 
-    ids: Annotated[list[JobId], Field(min_length=1, max_length=IDS_MAX)] | None = None
+    ids: Annotated[list[KnownJobId], Field(min_length=1, max_length=IDS_MAX)] | None = None
     filter: Filter | None = None
     limit: Annotated[Integer, Field(ge=1, le=IDS_MAX)] = IDS_MAX
     """With a filter: how many jobs at most."""
@@ -95,7 +97,8 @@ class BulkOutcome(Wire):
 class Chosen:
     """What a selection comes to."""
 
-    ids: list[str]
+    ids: list[JobRef]
+    """Inside Redis."""
     cursor: str | None = None
     scanned: int = 0
     foreign: int = 0
@@ -105,24 +108,27 @@ class Chosen:
 async def chosen_by(request: web.Request, listed: Listed, selection: Selection) -> Chosen:
     """As `choose`; what is going to be done is the same each time under an Idempotency-Key."""
     principal = principal_of(request)
+    organization_id = organization_asked(request)
     if selection.dry_run:
-        return await choose(listed, selection, principal)
+        return await choose(listed, selection, principal, organization_id)
 
     async def make() -> dict[str, Any]:
-        return asdict(await choose(listed, selection, principal))
+        return asdict(await choose(listed, selection, principal, organization_id))
 
     return Chosen(**await planned(request, make))
 
 
-async def choose(listed: Listed, selection: Selection, principal: Principal) -> Chosen:
-    """The ids. Raises InvalidRequest for a `before` that is none."""
+async def choose(
+    listed: Listed, selection: Selection, principal: Principal, organization_id: str | None
+) -> Chosen:
+    """The ids; `organization_id`: who chose those of the selection.
+
+    Raises InvalidRequest for a `before` that is none."""
     if selection.ids is not None:
         ids = list(dict.fromkeys(selection.ids))
-        if principal.is_platform:
-            return Chosen(ids, scanned=len(ids))
-        whose = await owners(listed.queue.store, ids)
-        own = [i for i, owner in zip(ids, whose, strict=True) if principal.may_see(owner)]
-        return Chosen(own, scanned=len(ids), foreign=len(ids) - len(own))
+        refs = await resolve(listed, organization_id, ids)
+        own = list(dict.fromkeys(ref for ref in refs if ref is not None))
+        return Chosen(own, scanned=len(ids), foreign=refs.count(None))
     described = selection.filter
     if described is None:  # the model allows it never
         return Chosen([])
@@ -139,5 +145,5 @@ async def choose(listed: Listed, selection: Selection, principal: Principal) -> 
         most=selection.limit,
         scan_most=SCAN_JOBS,
     )
-    ids = [job.id for job in found.jobs]
-    return Chosen(ids, packed(described.status, found.cursor), found.scanned)
+    found_refs = [job.ref for job in found.jobs]
+    return Chosen(found_refs, packed(described.status, found.cursor), found.scanned)

@@ -14,6 +14,7 @@ from gateway.keys import REQUEST_ID, SETTINGS
 from gateway.owners import Owners
 from gateway.principal import Principal, is_still_valid
 from gateway.tape import PAUSE_S, Ended, Tape
+from schemas.identity import JobRef, shown_id
 from streams.errors import CredstreamError
 from streams.live import Happening, Page, Position
 
@@ -31,7 +32,7 @@ class Listener:
 
     principal: Principal
     owners: Owners
-    job_id: str | None = None
+    ref: JobRef | None = None
     """Only what happens to this job."""
     hidden: frozenset[str] = frozenset()
     """Queues that do not exist for this principal."""
@@ -42,10 +43,10 @@ class Listener:
         A tenant sees its own jobs. Of a job that is gone, nobody knows any more whose it was."""
         if one.queue in self.hidden:
             return None
-        if self.job_id is not None:
-            if self.job_id not in one.jobs:
+        if self.ref is not None:
+            if self.ref not in one.jobs:
                 return None
-            one = replace(one, jobs=(self.job_id,))
+            one = replace(one, jobs=(self.ref,))
         if self.principal.is_platform or one.event == "gap":
             return one
         owned = zip(one.jobs, await self.owners.of(one), strict=True)
@@ -85,7 +86,7 @@ class Stream:
         return self._response
 
     async def _tell(self, first: Happening | None) -> None:
-        await self._write(RETRY + (message(first) if first else b""))
+        await self._write(RETRY + (self._message(first) if first else b""))
         try:
             while await self._may_go_on():
                 await self._write(await self._more())
@@ -123,10 +124,13 @@ class Stream:
         for one in page.found:
             seen = await self._listener.sees(one)
             if seen is not None:
-                parts.append(message(seen))
+                parts.append(self._message(seen))
                 told = seen.at
         self._at, self._told = page.last, told
         return b"".join(parts)
+
+    def _message(self, one: Happening) -> bytes:
+        return message(one, with_refs=self._listener.principal.is_platform)
 
     def _sign_of_life(self) -> bytes:
         """A comment; with it how far the client has got when nothing there was for its eyes: when
@@ -150,13 +154,15 @@ class Stream:
             raise ConnectionResetError("the client does not read its events") from None
 
 
-def message(one: Happening) -> bytes:
-    """One event. The id is the position behind which a client goes on."""
+def message(one: Happening, *, with_refs: bool = False) -> bytes:
+    """One event. The id is the position behind which a client goes on; `refs`, for the platform
+    only, are the ids of the jobs inside Redis."""
     more = dict(one.more)
     data: dict[str, Any] = {
         "queue": one.queue,
         "event": one.event,
-        "jobs": one.jobs,
+        "jobs": [shown_id(ref) for ref in one.jobs],
+        **({"refs": one.jobs} if with_refs else {}),
         "at": int(more.pop("t", one.at.ms)),
         **{_NAMES.get(name, name): value for name, value in more.items()},
     }

@@ -15,7 +15,7 @@ from gateway.errors import Fault, InvalidJob, MalformedBody
 from gateway.idempotency import REPLAYED, once
 from gateway.keys import SETTINGS
 from gateway.principal import Scope, principal_of
-from gateway.redaction import job_shown
+from gateway.redaction import job_document, job_shown
 from gateway.routes import PREFER, TRACEPARENT, Route
 from gateway.shapes import Receipt, Submission, envelope
 from gateway.submit import Way, submit_many, submit_one
@@ -53,14 +53,14 @@ async def _one(request: web.Request, listed: Listed, body: Any, way: Way) -> web
     if wait_s := preferred_wait_s(request.headers.getall("Prefer", ())):
         with held(request), request.app[READER].follow(listed.name) as tape:
             place = await tape.now()
-            receipt, replayed = await submit_one(listed, body, way)
+            receipt, ref, replayed = await submit_one(listed, body, way)
             headers = _headers(receipt) | (REPLAYED if replayed else {})
-            waiting = wait_for_outcome(request, tape, listed.queue, receipt["id"], place, wait_s)
+            waiting = wait_for_outcome(request, tape, listed.queue, ref, place, wait_s)
             ended = await _ended(request, receipt, waiting)
         if ended is not None:
             return envelope(ended, 200, headers | {"Preference-Applied": "wait"})
     else:
-        receipt, replayed = await submit_one(listed, body, way)
+        receipt, _, replayed = await submit_one(listed, body, way)
         headers = _headers(receipt) | (REPLAYED if replayed else {})
     return envelope(receipt, 200 if receipt["deduplicated"] else 202, headers)
 
@@ -80,7 +80,7 @@ async def _ended(
         return None
     if receipt["deduplicated"]:
         return await job_shown(request, job)
-    return job.model_dump(by_alias=True)
+    return job_document(request, job)
 
 
 def _headers(receipt: dict[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ once. Only when something does not fit is everything looked at again, to name ev
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,9 +17,9 @@ from gateway.errors import Fault, InvalidJob, Kind, OtherOrganization, Refusal
 from gateway.idempotency import Reused
 from gateway.payload_schema import PayloadSchema
 from gateway.shapes import Submission, receipt
-from gateway.tenancy import refuse_taken
 from gateway.tracing import submitting
 from schemas import JobOptions
+from schemas.identity import JobRef, chosen_ref
 from schemas.spec import PAYLOAD_TOO_LARGE
 from streams import Added, NewJob
 from streams.errors import KeyReused
@@ -47,34 +47,46 @@ class Way:
     """The tenant who submits them, and whom they must name; None: the platform."""
     key: OnceKey | None = None
     """What makes a second submission the same as the first."""
+    refs: Sequence[str] = ()
+    """The ids inside Redis, for jobs whose ids are made here."""
+
+    def ref_of(self, job: Submission, number: int) -> str:
+        """The id inside Redis of the job at this place; empty: it gets a fresh one."""
+        if self.refs:
+            return self.refs[number]
+        chosen = job.options.job_id if job.options else None
+        return chosen_ref(self.organization_id, chosen) if chosen else ""
+
+
+class Accepted(NamedTuple):
+    """A job that was queued, or was there already."""
+
+    receipt: dict[str, Any]
+    ref: JobRef
+    replayed: bool
+    """The same was answered before."""
 
 
 PLATFORM = Way()
 
 
-async def submit_one(
-    listed: Listed, value: Any, way: Way = PLATFORM
-) -> tuple[dict[str, Any], bool]:
-    """Queue one job; its receipt, and whether that is a repeated one.
-
-    Raises InvalidJob, OtherOrganization, Reused, and as the engine does."""
+async def submit_one(listed: Listed, value: Any, way: Way = PLATFORM) -> Accepted:
+    """Queue one job. Raises InvalidJob, OtherOrganization, Reused, and as the engine does."""
     try:
         job = Submission.model_validate(value)
         await _check(listed, [job], way)
-        await refuse_taken(listed, way.organization_id, _named_ids([job]))
         with submitting(way.trace, listed.name, [_trace_named(job)]) as told:
-            new = NewJob(job.name or listed.name, job.data, _traced(job.options, told.trace))
+            options = _traced(job.options, told.trace)
+            new = NewJob(job.name or listed.name, job.data, options, way.ref_of(job, 0))
             if way.key is None:
                 added, replayed = await listed.together.add(new), False
             else:
                 (added,), replayed = await _once(listed, [new], way.key)
             told.stored([added.id])
-        if added.deduplicated:
-            await refuse_taken(listed, way.organization_id, [added.id])
     except (ValidationError, InvalidJob) as error:
         found = await _all_faults(listed, [((), value)])
         raise _refused(error, found or _told(error)) from None
-    return receipt(listed.name, new.name, added), replayed
+    return Accepted(receipt(listed.name, new.name, added), JobRef(added.ref), replayed)
 
 
 async def submit_many(
@@ -87,29 +99,26 @@ async def submit_many(
     try:
         jobs = await _validated(values)
         await _check(listed, jobs, way, place)
-        await refuse_taken(listed, way.organization_id, _named_ids(jobs))
         with submitting(way.trace, listed.name, [_trace_named(job) for job in jobs]) as told:
             new = [
-                NewJob(job.name or listed.name, job.data, _traced(job.options, told.trace))
-                for job in jobs
+                NewJob(
+                    job.name or listed.name,
+                    job.data,
+                    _traced(job.options, told.trace),
+                    way.ref_of(job, number),
+                )
+                for number, job in enumerate(jobs)
             ]
             if way.key is None:
                 added, replayed = await listed.queue.add_many(new), False
             else:
                 added, replayed = await _once(listed, new, way.key)
             told.stored([one.id for one in added])
-        known = [one.id for one in added if one.deduplicated]
-        await refuse_taken(listed, way.organization_id, known)
     except (ValidationError, InvalidJob) as error:
         found = await _all_faults(listed, _placed(values, place))
         raise _refused(error, found or _told(error)) from None
     receipts = [receipt(listed.name, job.name, one) for job, one in zip(new, added, strict=True)]
     return receipts, replayed
-
-
-def _named_ids(jobs: Sequence[Submission]) -> list[str]:
-    """The ids that submitters chose."""
-    return [job.options.job_id for job in jobs if job.options and job.options.job_id]
 
 
 async def _once(listed: Listed, jobs: list[NewJob], key: OnceKey) -> tuple[list[Added], bool]:

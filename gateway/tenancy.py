@@ -1,19 +1,19 @@
 """Whose thing a request is about, and the record of what was done to it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.directory import Listed
-from gateway.errors import BadQuery, Fault, InvalidRequest, Kind, OtherOrganization, Refusal
+from gateway.errors import BadQuery, Fault, InvalidRequest, OtherOrganization
 from gateway.keys import REQUEST_ID
 from gateway.principal import principal_of
 from gateway.security import client_address
 from schemas.fields import OrganizationId
+from schemas.identity import JobRef
 from streams.audit import Deed
-from streams.outcomes import owners, states
+from streams.outcomes import owners
 
 NAMED = "organizationId"
 _ORGANIZATION: TypeAdapter[str] = TypeAdapter(OrganizationId)
@@ -48,25 +48,16 @@ def organization_in(request: web.Request) -> str | None:
         raise BadQuery(detail, [Fault(f"/{NAMED}", detail)]) from None
 
 
-class JobIdTaken(Refusal):
-    """An id of a submitter's own that another organization has used before."""
+def organization_asked(request: web.Request) -> str | None:
+    """The organization whose ids a request is about: the principal's own, or the one that the
+    platform names in the query; None: the platform's.
 
-    kind = Kind(409, "job_id_taken", "The id is taken")
-
-
-async def refuse_taken(listed: Listed, organization_id: str | None, ids: Sequence[str]) -> None:
-    """Raises JobIdTaken when one of these ids is that of a job of somebody else than this tenant:
-    nothing would be queued, and the answer would be about the other one."""
-    if organization_id is None or not ids:
-        return
-    store = listed.queue.store
-    there = [
-        job_id
-        for job_id, state in zip(ids, await states(store, ids), strict=True)
-        if state is not None
-    ]
-    if any(owner != organization_id for owner in await owners(store, there)):
-        raise JobIdTaken("Nothing was queued: choose another jobId, this one cannot be used.")
+    Raises BadQuery, OtherOrganization."""
+    principal = principal_of(request)
+    named = organization_in(request) if request.query_string else None
+    if not principal.may_name(named):
+        raise OtherOrganization("This key belongs to another organization.")
+    return principal.organization_id or named
 
 
 def deed(
@@ -84,15 +75,15 @@ async def deed_on_job(
     request: web.Request,
     action: str,
     listed: Listed,
-    job_id: str,
+    ref: JobRef,
     parameters: dict[str, Any] | None = None,
 ) -> bytes:
     """The same for a deed on one job: it is in the record of the organization whose job it is,
     also when the platform does it."""
     owner = principal_of(request).organization_id
     if owner is None:
-        (owner,) = await owners(listed.queue.store, [job_id])
-    return deed(request, action, f"{listed.name}/{job_id}", owner, parameters)
+        (owner,) = await owners(listed.queue.store, [ref])
+    return deed(request, action, f"{listed.name}/{ref.shown}", owner, parameters)
 
 
 def deed_of(

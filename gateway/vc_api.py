@@ -171,19 +171,19 @@ async def _verify(request: web.Request, options: Json, data: Json) -> Json:
 async def _run(request: web.Request, name: str, data: Json, job_id: str | None = None) -> JobView:
     """A job from submission to end. Raises BadRequest, NotInTime, and as the engine does."""
     listed = await request.app[DIRECTORY].find(name)
-    options = {"priority": JobPriority.HIGH, "expires": WAIT_MAX_S * 1_000, "jobId": job_id}
-    trace = trace_of(request.headers.get("traceparent"))
+    options = {"priority": JobPriority.HIGH, "expires": WAIT_MAX_S * 1_000}
+    way = Way(trace_of(request.headers.get("traceparent")), refs=[job_id] if job_id else ())
     with request.app[READER].follow(name) as tape:
         place = await tape.now()
         try:
-            receipt, _ = await submit_one(listed, {"data": data, "options": options}, Way(trace))
+            _, ref, _ = await submit_one(listed, {"data": data, "options": options}, way)
         except (InvalidJob, JobTooBig) as error:
             found = [Fault(one.pointer.removeprefix("/data"), one.detail) for one in error.faults]
             raise BadRequest("`errors` says what does not fit.", found) from None
-        job = await wait_for_outcome(request, tape, listed.queue, receipt["id"], place, WAIT_MAX_S)
+        job = await wait_for_outcome(request, tape, listed.queue, ref, place, WAIT_MAX_S)
     if job is None or (job.errors and job.errors[-1].reason == "expired"):
         with contextlib.suppress(CredstreamError):  # nobody will fetch what it may still bring
-            await listed.queue.cancel(receipt["id"])
+            await listed.queue.cancel(ref)
         raise NotInTime(f"No worker of {name} has done it in {WAIT_MAX_S} seconds.")
     return job
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.departures import until_lost
 from gateway.tape import Ended, Reader, Tape
+from schemas.identity import JobRef
 from schemas.job import JobView, State
 from streams import Queue
 from streams.errors import CredstreamError
@@ -40,17 +41,17 @@ def preferred_wait_s(headers: Sequence[str]) -> int:
 
 
 async def wait_for_outcome(
-    request: web.Request, tape: Tape, queue: Queue, job_id: str, after: Position, wait_s: float
+    request: web.Request, tape: Tape, queue: Queue, ref: JobRef, after: Position, wait_s: float
 ) -> JobView | None:
     """As `outcome`; None also when the connection of the request is lost."""
     with contextlib.suppress(TimeoutError):
         async with until_lost(request):
-            return await outcome(tape, queue, job_id, after, wait_s)
+            return await outcome(tape, queue, ref, after, wait_s)
     return None
 
 
 async def outcome(
-    tape: Tape, queue: Queue, job_id: str, after: Position, wait_s: float
+    tape: Tape, queue: Queue, ref: JobRef, after: Position, wait_s: float
 ) -> JobView | None:
     """The job once it has ended; None when that took longer, or nobody can tell now.
 
@@ -62,17 +63,17 @@ async def outcome(
         async with asyncio.timeout(wait_s):
             told: str | None = None
             while True:
-                job = await queue.get(job_id)
+                job = await queue.get(ref)
                 if job is not None and job.state in ENDED:
                     return job
                 if job is None and told is not None:
                     raise Vanished(told)
-                told, after = await _news_of(tape, job_id, after)
+                told, after = await _news_of(tape, ref, after)
     except (TimeoutError, Ended, CredstreamError):
         return None
 
 
-async def _news_of(tape: Tape, job_id: str, at: Position) -> tuple[str | None, Position]:
+async def _news_of(tape: Tape, ref: JobRef, at: Position) -> tuple[str | None, Position]:
     """The next event that may be the end of this job; None after a gap, which may hide one."""
     while True:
         page = await tape.next(at)
@@ -80,7 +81,7 @@ async def _news_of(tape: Tape, job_id: str, at: Position) -> tuple[str | None, P
         if page.gap:
             return None, at
         for one in page.found:
-            if one.event in ENDINGS and job_id in one.jobs:
+            if one.event in ENDINGS and ref in one.jobs:
                 return one.event, one.at
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from gateway.addressed import JOB, job_of
+from gateway.addressed import JOB, OF_ORGANIZATION, job_of
 from gateway.keys import REDIS
 from gateway.parked import moment, parked_detail
 from gateway.principal import Scope, principal_of
@@ -84,16 +84,16 @@ names of workers."""
 
 async def why(request: web.Request) -> web.Response:
     """Why the job has not started, and when it probably will."""
-    listed, job_id = await job_of(request)
-    stands = await standing(listed.queue.store, job_id)
+    listed, ref = await job_of(request)
+    stands = await standing(listed.queue.store, ref)
     whole = principal_of(request).is_platform
-    parked = await parked_detail(request.app[REDIS], listed.queue, job_id, stands)
+    parked = await parked_detail(request.app[REDIS], listed.queue, ref, stands)
     reasons = list(_reasons(stands, parked))
     if not whole:
         reasons = [Reason(code=r.code, detail=_UNCOUNTED.get(r.code, r.detail)) for r in reasons]
     waits = stands.state is State.WAITING
     told = Why(
-        id=job_id,
+        id=ref.shown,
         queue=listed.name,
         state=stands.state,
         summary=" ".join(reason.detail for reason in reasons),
@@ -173,4 +173,4 @@ def _counted(count: int, one: str, several: str) -> str:
     return f"{count} {one if count == 1 else several}"
 
 
-ROUTES = (Route("GET", JOB + "/why", why, Scope.READ, answer=Why),)
+ROUTES = (Route("GET", JOB + "/why", why, Scope.READ, answer=Why, query=(OF_ORGANIZATION,)),)

@@ -10,6 +10,7 @@ from gateway.keys import DIRECTORY
 from gateway.principal import Scope
 from gateway.routes import Route
 from gateway.shapes import envelope
+from schemas.identity import shown_id
 from schemas.job import Wire
 from streams.workers import WorkerSeen, workers_of
 
@@ -18,6 +19,8 @@ class Running(Wire):
     """A job in the hands of a worker."""
 
     id: str
+    ref: str
+    """The id inside Redis."""
     since: int
     """When it was taken: epoch ms."""
 
@@ -62,7 +65,7 @@ def _shown(worker: WorkerSeen) -> dict[str, Any]:
         alive=worker.alive,
         last_seen=worker.seen_ms,
         slots=worker.slots,
-        running=[Running(id=job_id, since=since) for job_id, since in jobs],
+        running=[Running(id=shown_id(ref), ref=ref, since=since) for ref, since in jobs],
         utilisation=round(min(1.0, len(jobs) / worker.slots), 3) if worker.slots else None,
     ).model_dump(by_alias=True)
 

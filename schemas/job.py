@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from schemas.fields import Traceparent, WebUrl
-from schemas.identity import DERIVED
+from schemas.identity import DERIVED, INSIDE_MAX_CHARS
 from schemas.plain_words import worded
 
 MAX_DELAY_MS = 10 * 365 * 24 * 3600 * 1000
@@ -46,6 +46,12 @@ JobId = Annotated[
 ]
 """A job id that a submitter chooses: 1..128 printable ASCII characters without spaces; not `.` or
 `..`, and not beginning with `~`."""
+
+KnownJobId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=INSIDE_MAX_CHARS, pattern=r"^[!-~]+\z", strict=True),
+]
+"""The id of a job that exists, as answers show it (`id`, or `ref`)."""
 
 QueueName = Annotated[
     str,
@@ -219,6 +225,10 @@ class JobView(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
     id: str
+    ref: str | None = None
+    """The id inside Redis, which no two jobs of a queue share; for the platform only."""
+    organization_id: str | None = None
+    """Whose job it is; for the platform only."""
     name: str
     queue: str
     state: State

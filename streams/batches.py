@@ -1,10 +1,11 @@
-"""Batches: many jobs under one name. Job n of batch b is called `b.n`, so what became of a batch is
-looked up in its queue and costs its jobs nothing."""
+"""Batches: many jobs under one name. The ids of the jobs follow from that of the batch, so what
+became of a batch is looked up in its queue and costs its jobs nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from schemas.identity import JobRef, batch_job_ref
 from streams import keys
 from streams.connection import Redis
 from streams.store import change
@@ -21,7 +22,8 @@ class OtherBatch(Exception):
 class BatchRecord:
     """What is written down of a batch as a whole. Times are epoch ms by the clock of Redis."""
 
-    id: str
+    ref: JobRef
+    """Its id inside Redis, of the same kinds as those of jobs."""
     queue: str
     organization_id: str | None
     count: int
@@ -30,12 +32,9 @@ class BatchRecord:
     stored: bool = False
     """All jobs are in the queue: what is missing now was there."""
 
-    def job_id(self, number: int) -> str:
-        return f"{self.id}.{number}"
-
-    def job_ids(self, start: int = 0, end: int | None = None) -> list[str]:
-        """The ids of jobs start..end-1."""
-        return [self.job_id(number) for number in range(self.count)[start:end]]
+    def job_refs(self, start: int = 0, end: int | None = None) -> list[JobRef]:
+        """The ids inside Redis of jobs start..end-1."""
+        return [batch_job_ref(self.ref, number) for number in range(self.count)[start:end]]
 
 
 async def open_batch(redis: Redis, record: BatchRecord, digest: str) -> tuple[BatchRecord, bool]:
@@ -44,7 +43,7 @@ async def open_batch(redis: Redis, record: BatchRecord, digest: str) -> tuple[Ba
     `digest` stands for the jobs. Raises OtherBatch, Unavailable, Full. May be repeated."""
     reply = await change(
         redis,
-        keys.batch(record.id),
+        keys.batch(record.ref),
         "batch_open",
         queue=record.queue,
         org=record.organization_id or "",
@@ -53,26 +52,26 @@ async def open_batch(redis: Redis, record: BatchRecord, digest: str) -> tuple[Ba
         ttl_ms=TTL_MS,
     )
     if reply[0] == b"DIFFERS":
-        raise OtherBatch(record.id)
+        raise OtherBatch(record.ref)
     created, expires, stored = (int(item) for item in reply[1:4])
     known = replace(record, created_ms=created, expires_ms=expires, stored=bool(stored))
     return known, reply[0] == b"ALREADY"
 
 
-async def batch_stored(redis: Redis, batch_id: str) -> None:
+async def batch_stored(redis: Redis, ref: JobRef) -> None:
     """Note that all jobs of the batch are in their queue. May be repeated."""
-    await change(redis, keys.batch(batch_id), "batch_stored")
+    await change(redis, keys.batch(ref), "batch_stored")
 
 
-async def find_batch(redis: Redis, batch_id: str) -> BatchRecord | None:
+async def find_batch(redis: Redis, ref: JobRef) -> BatchRecord | None:
     """A batch, as long as it is remembered."""
-    at = keys.batch(batch_id)
+    at = keys.batch(ref)
     flat = await redis.command(b"HGETALL", at["batch"], key=at.prefix)
     found: Mapping[bytes, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
     if not found:
         return None
     return BatchRecord(
-        batch_id,
+        ref,
         found[b"queue"].decode(),
         found[b"org"].decode() or None,
         int(found[b"count"]),

@@ -87,19 +87,19 @@ class Claims(Notes):
     async def payload(self, job: Job) -> Job:
         """The job with its payload, if that had been put aside or is sealed. Raises SealedError."""
         if "B" in job.header.flags:
-            field = f"{job.id}:d"
+            field = f"{job.ref}:d"
             data = await self.redis.command("HGET", self.store.keys["blobs"], field, key=self._key)
             job = job.with_data(data) if data is not None else job
         if FLAG in job.header.flags:
             cipher = self.redis.cipher
-            job = job.with_value(open_stored(cipher, job.queue, job.id, "data", job.data))
+            job = job.with_value(open_stored(cipher, job.queue, job.ref, "data", job.data))
         return job
 
     def seal(self, ending: Ending) -> Ending:
         """The ending with its result sealed, if its job is. Raises SealingUnavailable."""
         job = ending.claim.job
         if ending.kind == "complete" and FLAG in job.header.flags:
-            ending.result = seal_result(self.redis.cipher, job.queue, job.id, ending.result)
+            ending.result = seal_result(self.redis.cipher, job.queue, job.ref, ending.result)
         return ending
 
     def settle(self, endings: Sequence[Ending]) -> list[tuple[Command, list[Ending]]]:
@@ -141,7 +141,7 @@ class Claims(Notes):
         for at in range(0, max(1, len(claims)), RENEWED_A_CALL):
             part = claims[at : at + RENEWED_A_CALL]
             is_last = at + RENEWED_A_CALL >= len(claims)
-            args = [word for c in part for word in (c.lane, c.entry, c.job.id)]
+            args = [word for c in part for word in (c.lane, c.entry, c.job.ref)]
             reply = await self.store.call(
                 "renew", args, worker=self.worker, stray_ms=stray_ms if is_last else ""
             )

@@ -7,6 +7,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from schemas.fields import WebUrl
+from schemas.identity import chosen_ref
 from schemas.spec import CallbackEvents, QueueSpec
 from streams.errors import TooBig
 from streams.job import NewJob, new_ids
@@ -126,12 +127,14 @@ def batches(
         options, data = job.options, job.data if job.data is not None else {}
         resolved = resolve(_shared(options), spec.defaults)
         payload = _payload(data)
-        job_id = job.id or (options.job_id if options is not None else None) or fresh_id
+        ref = job.ref or fresh_id
+        if not job.ref and options is not None and options.job_id:
+            ref = chosen_ref(None, options.job_id)
         url = _callback_url(job, data)
         flags, parts = resolved.flags, tuple[bytes, ...]()
         if (is_sealed or job.is_sealed) and cipher is not None:
             flags += FLAG
-            payload = seal_data(cipher, spec.name, job_id, payload, tenant_of(data))
+            payload = seal_data(cipher, spec.name, ref, payload, tenant_of(data))
         if url is not None:
             flags += "C"
             parts = (_callback(spec, url, data, options.traceparent if options else None),)
@@ -143,7 +146,7 @@ def batches(
         if not batch.fits(len(body) + sum(map(len, parts))):
             yield batch
             batch = Batch()
-        batch.put(job_id, resolved, flags, (body, *parts))
+        batch.put(ref, resolved, flags, (body, *parts))
     if batch.ids:
         yield batch
 

@@ -85,7 +85,7 @@ def _complete(ending: Ending) -> Words:
         job.claimed_ms,
         b"null" if big else ending.result,
     )
-    words = (claim.entry, job.id, text, body)
+    words = (claim.entry, job.ref, text, body)
     if not flags and not big:
         return words
     more: list[Argument] = []
@@ -114,7 +114,7 @@ def _retry(ending: Ending) -> Words:
     text = header.render(nonce=bool(header.nonce))
     history, gate = ending.history, ending.gate
     where = (gate.name, gate.look_ms) if gate else ("", 0)
-    return (claim.lane, claim.entry, claim.job.id, text, history, ending.delay_ms, *where)
+    return (claim.lane, claim.entry, claim.job.ref, text, history, ending.delay_ms, *where)
 
 
 def _fail(ending: Ending) -> Words:
@@ -124,12 +124,12 @@ def _fail(ending: Ending) -> Words:
     owed: bytes = b""
     if claim.callback is not None:
         owed = _owed(claim, "failed", header, orjson.dumps(orjson.loads(ending.history)[-1]))
-    return (claim.lane, claim.entry, claim.job.id, text, ending.history, owed)
+    return (claim.lane, claim.entry, claim.job.ref, text, ending.history, owed)
 
 
 def _release(ending: Ending) -> Words:
     claim = ending.claim
-    return (claim.lane, claim.entry, claim.job.id, int(ending.started))
+    return (claim.lane, claim.entry, claim.job.ref, int(ending.started))
 
 
 _WORDS = {"complete": _complete, "retry": _retry, "fail": _fail, "release": _release}

@@ -17,7 +17,7 @@ CredstreamError
 ├── BadPage              an offset deeper than pages go; use a cursor
 ├── Refused              Redis refused a command it should not have: wrong type, missing permission
 │   └── EncodingError    an argument that no command can carry: nothing was sent
-└── LayoutTooNew         the data in Redis was written by a newer version
+└── LayoutError          the data in Redis has another layout than this version reads
 """
 
 
@@ -105,5 +105,5 @@ class EncodingError(Refused):
     """An argument of a command has a type or text that cannot be encoded; nothing was sent."""
 
 
-class LayoutTooNew(CredstreamError):
-    """`meta.layout` is higher than this version knows."""
+class LayoutError(CredstreamError):
+    """`meta.layout` is not the one that this version reads."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import BaseModel
 
+from schemas.identity import shown_id
 from schemas.job import JobOptions, State
 from streams.options import opts_of
 from streams.record import Header
@@ -22,8 +23,9 @@ class NewJob:
     name: str = ""
     data: Mapping[str, Any] | None = None
     options: JobOptions | None = None
-    id: str = ""
-    """The id in Redis (`schemas.identity`); empty: `options.job_id`, else a fresh one."""
+    ref: str = ""
+    """The id inside Redis; empty: `options.job_id` as a choice of the platform, else a fresh one.
+    """
     is_sealed: bool = False
     """Seal it whatever its queue says: it has parts of a sealed job."""
 
@@ -32,27 +34,37 @@ class Added(NamedTuple):
     """The answer to an add. `deduplicated`: the id was known, nothing was added, and `state` is
     that of the job that has it."""
 
-    id: str
+    ref: str
+    """The id inside Redis."""
     state: State
     deduplicated: bool
+
+    @property
+    def id(self) -> str:
+        """The id as its submitter knows it."""
+        return shown_id(self.ref)
 
 
 class Job:
     """One job as its handler sees it: an immutable record. The body is decoded when first used."""
 
-    __slots__ = ("_body", "_document", "_payload", "claimed_ms", "header", "id", "queue")
+    __slots__ = ("_body", "_document", "_payload", "claimed_ms", "header", "queue", "ref")
 
-    def __init__(
-        self, queue: str, job_id: str, header: Header, body: bytes, claimed_ms: int
-    ) -> None:
+    def __init__(self, queue: str, ref: str, header: Header, body: bytes, claimed_ms: int) -> None:
         self.queue = queue
-        self.id = job_id
+        self.ref = ref
+        """The id inside Redis: no two jobs of a queue have the same, whoever chose it."""
         self.header = header
         self.claimed_ms = claimed_ms
         """When this run's claim was made: epoch ms by the clock of Redis."""
         self._body = body
         self._document: dict[str, Any] | None = None
         self._payload: Any = None
+
+    @property
+    def id(self) -> str:
+        """The id as its submitter knows it; another organization may use the same one."""
+        return shown_id(self.ref)
 
     @property
     def body(self) -> bytes:
@@ -120,7 +132,7 @@ class Job:
     def with_value(self, data: Any) -> "Job":
         """The same job with this payload, decoded."""
         document = self.document | {"data": data}
-        job = Job(self.queue, self.id, self.header, self._body, self.claimed_ms)
+        job = Job(self.queue, self.ref, self.header, self._body, self.claimed_ms)
         job._document = document
         return job
 

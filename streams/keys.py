@@ -210,9 +210,9 @@ def credential(identifier: str) -> Keys:
     return Keys(f"cs:credential:{digest}", {"credential": ""})
 
 
-def batch(batch_id: str) -> Keys:
-    """What is known of a batch of jobs as a whole; the jobs lie in their queue."""
-    return Keys(f"cs:batch:{{{batch_id}}}", {"batch": ""})
+def batch(ref: str) -> Keys:
+    """What is known of a batch of jobs as a whole, by its id inside Redis."""
+    return Keys(f"cs:batch:{{{ref}}}", {"batch": ""})
 
 
 def answer(digest: str) -> Keys:

@@ -7,11 +7,13 @@ from typing import Any
 
 import orjson
 
+from schemas.identity import JobRef, refs_of, shown_id
 from schemas.job import JobView, State
 from schemas.spec import Limiter
 from streams.aside import payload_name, read_blobs, result_name
 from streams.connection import Redis
 from streams.errors import BadPage, NotFound
+from streams.outcomes import states
 from streams.store import Store
 from streams.views import Glance, glance, job_view
 
@@ -77,7 +79,9 @@ class Rows:
 
 
 class Looking:
-    """The part of a queue that changes nothing. Every verb may raise Unavailable."""
+    """The part of a queue that changes nothing. Every verb may raise Unavailable.
+
+    `job_id`: an id inside Redis (JobRef), or one as the platform knows it (any other string)."""
 
     name: str
     store: Store
@@ -104,7 +108,7 @@ class Looking:
 
     async def _whole(self, job_id: str) -> list[Any] | None:
         """What `lookup` answers, then payload and result if they are stored apart."""
-        reply = await self.store.call("lookup", id=job_id)
+        reply = await self.store.call("lookup", refs_of(job_id))
         while reply[0] != b"MISSING":
             names = payload_name(reply[3]), result_name(reply[3])
             wanted = [name for name in names if name is not None]
@@ -113,7 +117,7 @@ class Looking:
             if None not in found.values():
                 return whole
             # It has gone between the two reads, or its blob is lost for good.
-            again = await self.store.call("lookup", id=job_id)
+            again = await self.store.call("lookup", refs_of(job_id))
             if again == reply:
                 return whole
             reply = again
@@ -129,15 +133,24 @@ class Looking:
         records: list[dict[str, Any]] = await self._lines(job_id, 6)
         return records
 
-    async def callbacks(self, job_id: str) -> list[str]:
+    async def ref_of(self, job_id: str) -> JobRef:
+        """The id inside Redis of the job that `job_id` means for the platform."""
+        refs = refs_of(job_id)
+        if len(refs) == 1:
+            return refs[0]
+        found = zip(refs, await states(self.store, refs), strict=True)
+        return next((ref for ref, state in found if state is not None), refs[0])
+
+    async def callbacks(self, job_id: str) -> list[JobRef]:
         """The ids of the last 5 webhooks jobs that report its endings, oldest first."""
-        reply = await self.store.call("lookup", id=job_id)
-        return [] if reply[0] == b"MISSING" else (reply[8] or b"").decode().split()
+        reply = await self.store.call("lookup", refs_of(job_id))
+        words = [] if reply[0] == b"MISSING" else (reply[8] or b"").decode().split()
+        return [JobRef(word) for word in words]
 
     async def _lines(self, job_id: str, at: int) -> list[Any]:
-        reply = await self.store.call("lookup", id=job_id)
+        reply = await self.store.call("lookup", refs_of(job_id))
         if reply[0] == b"MISSING":
-            raise NotFound(f"queue {self.name} has no job {job_id}")
+            raise NotFound(f"queue {self.name} has no job {shown_id(job_id)}")
         return [orjson.loads(line) for line in (reply[at] or b"").split(b"\n") if line]
 
     async def page(self, state: State, start: int = 0, end: int = 10) -> list[JobView]:

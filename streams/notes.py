@@ -51,7 +51,7 @@ class Notes:
 
     async def recall(self, claim: Held) -> Any:
         """What a run of this job remembered last; None when nothing."""
-        field = f"{claim.job.id}:m"
+        field = f"{claim.job.ref}:m"
         run = self.store.keys["run"]
         stored = await self.store.redis.command("HGET", run, field, key=self.store.keys.prefix)
         return orjson.loads(stored) if stored else None
@@ -60,7 +60,7 @@ class Notes:
         most, room = _LINES.get(kind, (1, 0))
         reply = await self.store.call(
             "note",
-            id=claim.job.id,
+            id=claim.job.ref,
             place=claim.place,
             kind=kind,
             value=value,

@@ -2,6 +2,7 @@
 
 from itertools import count
 
+from schemas.identity import JobRef, shown_id
 from schemas.job import State
 from schemas.spec import Limiter
 from streams.errors import Looping, NotFound, WrongState
@@ -17,12 +18,17 @@ class Operations:
 
     `who`: the operator's deed (`streams.audit.Deed`), recorded by the script that has the effect,
     if it has one. `once`: the name of a call (a hash of its idempotency key); under it the verb has
-    its effect once in 24 hours, and says later what it said then. Every verb may be repeated, and
+    its effect once in 24 hours, and says later what it said then. `job_id`: an id inside Redis
+    (JobRef), or one as the platform knows it (any other string). Every verb may be repeated, and
     may raise Unavailable.
     """
 
     name: str
     store: Store
+
+    async def ref_of(self, job_id: str) -> JobRef:
+        """The id inside Redis of the job that `job_id` means for the platform."""
+        raise NotImplementedError
 
     async def pause(self, *, who: bytes = b"", once: str = "") -> None:
         """No worker starts a job until `resume`; running ones finish, adds are accepted."""
@@ -110,11 +116,12 @@ class Operations:
 
     async def remove(self, job_id: str, *, who: bytes = b"") -> None:
         """Remove a job that is not running. Raises NotFound, WrongState (active: cancel it)."""
-        reply, again = await self.store.twice("remove", id=job_id, who=who, once="")
+        ref = await self.ref_of(job_id)
+        reply, again = await self.store.twice("remove", id=ref, who=who, once="")
         if reply[0] == b"MISSING" and not again:
             raise self._unknown(job_id)
         if reply[0] == b"ACTIVE":
-            raise WrongState(f"job {job_id} is running; cancel it first", "active")
+            raise WrongState(f"job {shown_id(job_id)} is running; cancel it first", "active")
 
     async def revive(
         self,
@@ -129,46 +136,48 @@ class Operations:
 
         Raises NotFound, WrongState, Looping when it has ended more often than `most_endings`."""
         bound = "" if most_endings is None else most_endings
+        ref = await self.ref_of(job_id)
         reply, again = await self._marking(once).twice(
             "revive",
-            id=job_id,
+            id=ref,
             delay_ms=delay_ms,
             most_endings=bound,
             who=who,
-            once=once and job_id,
+            once=once and ref,
         )
         intended = State.DELAYED if delay_ms > 0 else State.WAITING
         if reply[0] == b"LOOP":
-            raise Looping(f"job {job_id} has failed {int(reply[1])} times")
+            raise Looping(f"job {shown_id(job_id)} has failed {int(reply[1])} times")
         done = (State.WAITING, State.DELAYED, State.ACTIVE, State.COMPLETED)
         return self._moved(job_id, reply, intended, done if again else ())
 
     async def advance(self, job_id: str, *, who: bytes = b"", once: str = "") -> State:
         """Let a delayed job wait for a worker now. Raises NotFound, WrongState."""
-        store = self._marking(once)
-        reply, again = await store.twice("advance", id=job_id, who=who, once=once and job_id)
+        store, ref = self._marking(once), await self.ref_of(job_id)
+        reply, again = await store.twice("advance", id=ref, who=who, once=once and ref)
         done = (State.WAITING, State.ACTIVE, State.COMPLETED)
         return self._moved(job_id, reply, State.WAITING, done if again else ())
 
     async def prioritize(self, job_id: str, priority: int, *, who: bytes = b"") -> State:
         """Give a waiting or delayed job another priority (0..10); a waiting one goes to the end of
         those that have it. Raises NotFound, WrongState."""
-        reply = await self.store.call("prioritize", id=job_id, priority=priority, who=who)
+        ref = await self.ref_of(job_id)
+        reply = await self.store.call("prioritize", id=ref, priority=priority, who=who)
         state = State(reply[1].decode()) if reply[0] == b"OK" else State.WAITING
         return self._moved(job_id, reply, state, ())
 
     async def cancel(self, job_id: str, *, who: bytes = b"", once: str = "") -> str:
         """Stop a job: `cancelled` when it had not started, `cancelling` when its worker has been
         told. Raises NotFound, WrongState when it has ended."""
-        store = self._marking(once)
-        reply, again = await store.twice("cancel", id=job_id, who=who, once=once and job_id)
+        store, ref = self._marking(once), await self.ref_of(job_id)
+        reply, again = await store.twice("cancel", id=ref, who=who, once=once and ref)
         if reply[0] == b"MISSING":
             raise self._unknown(job_id)
         if reply[0] == b"ENDED" and again and reply[1] == b"failed":
             return "cancelled"  # by the call whose reply was lost
         if reply[0] == b"ENDED":
             state = reply[1].decode()
-            raise WrongState(f"job {job_id} has ended: it is {state}", state)
+            raise WrongState(f"job {shown_id(job_id)} has ended: it is {state}", state)
         if reply[0] != b"OK":
             return "cancelling"
         self.store.redis.tally.buried[self.name, "cancelled"] += 1
@@ -187,8 +196,10 @@ class Operations:
             raise self._unknown(job_id)
         if reply[0] == b"WRONG" and reply[1].decode() not in done:
             state = reply[1].decode()
-            raise WrongState(f"job {job_id} is {state}, and this is not for {state} jobs", state)
+            raise WrongState(
+                f"job {shown_id(job_id)} is {state}, and this is not for {state} jobs", state
+            )
         return intended
 
     def _unknown(self, job_id: str) -> NotFound:
-        return NotFound(f"queue {self.name} has no job {job_id}")
+        return NotFound(f"queue {self.name} has no job {shown_id(job_id)}")

@@ -6,7 +6,7 @@ Fields: `j` id, `h` header, `b` body (JSON: name, data, opts, later times and re
 
 from typing import NamedTuple
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 class Header(NamedTuple):

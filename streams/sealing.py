@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from schemas.identity import shown_id
 from schemas.spec import QueueSpec
 from streams.errors import InvalidValue, SealedError, SealingUnavailable
 
@@ -36,20 +37,20 @@ def is_to_be_sealed(spec: QueueSpec, cipher: Cipher | None) -> bool:
     return spec.sealed != "never" and cipher is not None
 
 
-def seal_data(cipher: Cipher, queue: str, job_id: str, payload: bytes, tenant: str) -> bytes:
+def seal_data(cipher: Cipher, queue: str, ref: str, payload: bytes, tenant: str) -> bytes:
     """A payload (JSON) as it is stored."""
-    text = cipher.seal(payload, f"{queue}/{job_id}/data")
+    text = cipher.seal(payload, f"{queue}/{ref}/data")
     return orjson.dumps({"organizationId": tenant, "sealed": text})
 
 
-def seal_result(cipher: Cipher | None, queue: str, job_id: str, result: bytes) -> bytes:
+def seal_result(cipher: Cipher | None, queue: str, ref: str, result: bytes) -> bytes:
     """A result (JSON) as it is stored. Raises SealingUnavailable."""
     if cipher is None:
         raise SealingUnavailable("this process has no key to seal a result with")
-    return orjson.dumps({"sealed": cipher.seal(result, f"{queue}/{job_id}/result")})
+    return orjson.dumps({"sealed": cipher.seal(result, f"{queue}/{ref}/result")})
 
 
-def open_stored(cipher: Cipher | None, queue: str, job_id: str, part: str, stored: Any) -> Any:
+def open_stored(cipher: Cipher | None, queue: str, ref: str, part: str, stored: Any) -> Any:
     """The value of a sealed part (`data` or `result`), decoded; what was never sealed as it is.
 
     Raises SealedError where it cannot be opened, InvalidValue where no process can."""
@@ -57,21 +58,21 @@ def open_stored(cipher: Cipher | None, queue: str, job_id: str, part: str, store
         return stored
     if cipher is None:
         raise SealedError(
-            f"{part} of job {job_id} is sealed, and this process has no key to open it: set "
+            f"{part} of job {shown_id(ref)} is sealed, and this process has no key to open it: set "
             "CREDSTREAM_DATA_KEKS_FILE"
         )
     try:
-        return orjson.loads(cipher.open(stored["sealed"], f"{queue}/{job_id}/{part}"))
+        return orjson.loads(cipher.open(stored["sealed"], f"{queue}/{ref}/{part}"))
     except KeyError as error:
-        raise SealedError(f"{part} of job {job_id} is sealed: {error.args[0]}") from None
+        raise SealedError(f"{part} of job {shown_id(ref)} is sealed: {error.args[0]}") from None
     except ValueError as error:
-        raise InvalidValue(f"{part} of job {job_id} cannot be opened: {error}") from None
+        raise InvalidValue(f"{part} of job {shown_id(ref)} cannot be opened: {error}") from None
 
 
-def show_stored(cipher: Cipher | None, queue: str, job_id: str, part: str, stored: Any) -> Any:
+def show_stored(cipher: Cipher | None, queue: str, ref: str, part: str, stored: Any) -> Any:
     """As `open_stored`, for people: `{"sealed": true}`, with the organization, where it cannot be
     opened here."""
     try:
-        return open_stored(cipher, queue, job_id, part, stored)
+        return open_stored(cipher, queue, ref, part, stored)
     except (SealedError, InvalidValue):
         return stored | {"sealed": True}

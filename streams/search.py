@@ -6,7 +6,7 @@ from typing import Any
 
 from schemas.job import JobView, State, code_of
 from streams.looking import Looking, place_of
-from streams.views import Glance
+from streams.views import Glance, owner_in
 
 HOP_JOBS = 200
 """Jobs read at once; a job's record can have 64 KiB."""
@@ -79,8 +79,7 @@ class Found:
 
 def owner_of(job: JobView | Glance) -> str | None:
     """The organization that a job's data names."""
-    owner = job.data.get("organizationId") if isinstance(job.data, dict) else None
-    return owner if isinstance(owner, str) else None
+    return owner_in(job.data)
 
 
 def message_of(job: Glance) -> str:

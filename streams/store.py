@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from streams.connection import Lost, Redis
-from streams.errors import LayoutTooNew, NotDurable
+from streams.errors import LayoutError, NotDurable
 from streams.keys import CATALOGUE, Keys, QueueKeys, audits
 from streams.record import LAYOUT
 from streams.scripts import RECORDS, SCRIPTS, Argument, Command
@@ -116,13 +116,19 @@ class Store:
             await self.open()
 
     async def open(self) -> None:
-        """Refuses keys of a newer layout. Raises LayoutTooNew."""
+        """Refuse keys of another layout. Raises LayoutError."""
         command = self.command("open", layout=LAYOUT)
         reply = (await self.redis.run(self.keys.prefix, command))[0]
-        if int(reply[1]) > LAYOUT:
-            raise LayoutTooNew(
-                f"queue {self.keys.tag} was written with layout {int(reply[1])}; this version "
-                f"knows {LAYOUT}: update it before it joins"
+        if (found := int(reply[1])) != LAYOUT:
+            remedy = (
+                "update this program"
+                if found > LAYOUT
+                else "there is no conversion: run the version that wrote it until its jobs have "
+                "ended, or take an empty Redis"
+            )
+            raise LayoutError(
+                f"queue {self.keys.tag} was written with layout {found}; this version reads layout "
+                f"{LAYOUT}: {remedy}"
             )
         self.redis.opened.add(self.keys.tag)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.identity import JobRef
 from schemas.job import AttemptError, JobView, State
 from streams.options import opts_of
 from streams.record import Header, fields
@@ -35,23 +36,25 @@ def job_view(
     body = orjson.loads(record[b"b"])
     history = orjson.loads(record[b"x"]) if b"x" in record else []
     errors = [AttemptError.model_construct(**item) for item in history]
-    job_id = record[b"j"].decode()
+    ref = JobRef(record[b"j"].decode())
     running = state is State.ACTIVE
     processed_on = body.get("processedOn")
     if running:
         _, worker, idle = where.decode().split(" ")
         beats, now_ms = extra.get("beats", {}), extra.get("now_ms", 0)
-        processed_on = started_on(worker, job_id, beats) or (now_ms - int(idle)) or None
+        processed_on = started_on(worker, ref, beats) or (now_ms - int(idle)) or None
     elif history and processed_on is None:
         processed_on = history[-1].get("started")
     payload, result = extra.get("payload"), extra.get("result")
     data = orjson.loads(payload) if payload else body["data"]
     returned = orjson.loads(result) if result else body.get("returnvalue")
     if FLAG in header.flags:
-        data = show_stored(cipher, queue, job_id, "data", data)
-        returned = show_stored(cipher, queue, job_id, "result", returned)
+        data = show_stored(cipher, queue, ref, "data", data)
+        returned = show_stored(cipher, queue, ref, "result", returned)
     return JobView.model_construct(
-        id=job_id,
+        id=ref.shown,
+        ref=ref,
+        organization_id=owner_in(data),
         name=body["name"],
         queue=queue,
         state=state,
@@ -71,12 +74,18 @@ def job_view(
     )
 
 
+def owner_in(data: Any) -> str | None:
+    """The organization that a job's data names."""
+    owner = data.get("organizationId") if isinstance(data, dict) else None
+    return owner if isinstance(owner, str) else None
+
+
 class Glance(NamedTuple):
     """What lists and searches look at of a job: a quarter of the work of its view.
 
     Times are epoch milliseconds by the clock of Redis; None where it has not happened."""
 
-    id: str
+    ref: JobRef
     name: str
     data: Any
     attempts_made: int
@@ -85,6 +94,11 @@ class Glance(NamedTuple):
     delay_until: int | None
     error: Mapping[str, Any] | None
     """Its last failed attempt."""
+
+    @property
+    def id(self) -> str:
+        """The id outside."""
+        return self.ref.shown
 
 
 def glance(
@@ -105,7 +119,7 @@ def glance(
     if FLAG in header.flags:
         data = show_stored(cipher, queue, job_id, "data", data)
     return Glance(
-        id=job_id,
+        ref=JobRef(job_id),
         name=body["name"],
         data=data,
         attempts_made=header.made,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from schemas.identity import shown_id
 from schemas.job import State
 from schemas.spec import Limiter
 from streams.errors import NotFound
@@ -77,7 +78,7 @@ async def standing(store: Store, job_id: str) -> Standing:
     """Where a job stands. Raises NotFound, Unavailable."""
     reply = await store.call("why", id=job_id, most=COUNT_MOST, silent_ms=SILENT_MS)
     if reply[0] == b"MISSING":
-        raise NotFound(f"queue {store.keys.tag} has no job {job_id}")
+        raise NotFound(f"queue {store.keys.tag} has no job {shown_id(job_id)}")
     _, now_ms, state, where, worker, header, facts, active, until_ms, ahead, exact = reply[:11]
     paused, most, duration, concurrency = facts
     return Standing(

@@ -88,7 +88,7 @@ def headers_of(webhook: Webhook, identifier: str, timestamp_s: int, signed: str)
 async def admitted(delivery: Delivery, webhook: Webhook, job: Job) -> Lease:
     """The right to try now. Raises RetryLater or Reject, neither of which charges an attempt."""
     returns = job.attempts_started - 1 > job.attempts_made
-    match await delivery.desk.admit(webhook.organization_id, webhook.url, job.id, returns=returns):
+    match await delivery.desk.admit(webhook.organization_id, webhook.url, job.ref, returns=returns):
         case Admitted(lease):
             return lease
         case Deferred(after_ms, reason, gate):
@@ -125,7 +125,7 @@ def _entry(job: Job, tried: Attempt) -> dict[str, Any]:
     number = job.attempts_made + 1
     next_ms = None
     if tried.verdict.destiny == "retry" and number < job.attempts:
-        backoff_ms = delay_ms(backoff_of(job.opts), number, jitter_chance(job.id, number))
+        backoff_ms = delay_ms(backoff_of(job.opts), number, jitter_chance(job.ref, number))
         wait_ms = max(backoff_ms, tried.verdict.after_ms)
         next_ms = tried.timing.started_ms + tried.timing.duration_ms + wait_ms
     return records.record(number, tried.timing, tried.verdict, tried.reply, next_ms)
@@ -134,7 +134,7 @@ def _entry(job: Job, tried: Attempt) -> dict[str, Any]:
 async def _send(delivery: Delivery, webhook: Webhook, job: Job) -> Attempt:
     body = body_of(webhook, delivery.settings.max_body_bytes)
     secrets = await delivery.desk.keys(webhook.organization_id, webhook.url)
-    identifier = webhook_id(webhook.organization_id, job.queue, job.id)
+    identifier = webhook_id(webhook.organization_id, job.queue, job.ref)
     began_s, started = delivery.clock_s(), time.monotonic()
     signed = signature(_keys(secrets), identifier, int(began_s), body or b"")
     call = Call(

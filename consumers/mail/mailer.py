@@ -88,7 +88,7 @@ class Mailer:
         link = await self._unsubscribe_url(email) if email.unsubscribe else None
         made = template.render(email.context, link)
         return Letter(
-            message_id=message_id(email.organization_id, job.queue, job.id, sender.domain),
+            message_id=message_id(email.organization_id, job.queue, job.ref, sender.domain),
             date=datetime.fromtimestamp(job.timestamp / 1000, UTC),
             sender=sender,
             to=email.to,

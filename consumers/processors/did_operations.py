@@ -27,7 +27,7 @@ async def handle(job: Job, context: Context) -> dict[str, Any]:
     request: DidOperation = job.payload
     # The time and the tenant belong to the origin: an id that is used anew, or by another
     # organization, once the first job is gone must not bring back the first job's DID.
-    origin = (job.queue, job.id, str(job.timestamp), request.organization_id)
+    origin = (job.queue, job.ref, str(job.timestamp), request.organization_id)
     try:
         if request.did_method == "web":
             return await _did_web(Hosting(custody), request, origin)

@@ -173,8 +173,8 @@ async def handle(job: Job, context: Context) -> Json:
     large = len(job.body) > ON_THE_LOOP_BYTES or "B" in job.header.flags
     occasion = Occasion(
         issued=vc.moment(await _issued_ms(job, context)),
-        identify=lambda issuer: vc.credential_id(issuer, job.queue, job.id, job.timestamp),
-        origin=(job.queue, job.id, str(job.timestamp)),
+        identify=lambda issuer: vc.credential_id(issuer, job.queue, job.ref, job.timestamp),
+        origin=(job.queue, job.ref, str(job.timestamp)),
     )
     try:
         return await issuance.issue(job.payload, occasion, large=large)

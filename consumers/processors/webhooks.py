@@ -46,7 +46,7 @@ def _conclude(webhook: Webhook, job: Job, attempt: send.Attempt) -> dict[str, An
         "status": reply.status if reply is not None else None,
         "attempts": job.attempts_made + 1,
         "durationMs": attempt.timing.duration_ms,
-        "webhookId": webhook_id(webhook.organization_id, job.queue, job.id),
+        "webhookId": webhook_id(webhook.organization_id, job.queue, job.ref),
     }
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import Field as Rule
 
-from gateway.addressed import known_queues, queue_of
+from gateway.addressed import known_queues, look_up, no_such_job, queue_of
 from gateway.dashboard.add_form import (
     REST,
     Field,
@@ -18,14 +18,14 @@ from gateway.dashboard.add_form import (
 )
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
-from gateway.errors import Fault, InvalidJob, JobNotFound
+from gateway.errors import Fault, InvalidJob
 from gateway.principal import Scope, principal_of
 from gateway.queues import payload_schema
 from gateway.redaction import shown
 from gateway.routes import Route
 from gateway.submit import Way, submit_one
+from schemas.identity import JobRef
 from schemas.job import Wire
-from streams.search import owner_of
 
 HERE = "/dashboard/add"
 ORGANIZATION = "organizationId"
@@ -101,11 +101,12 @@ async def _copied(
     """Name, data and options of a job as this principal may see them, and the members that are
     hidden from it. Raises JobNotFound, also for another tenant's."""
     principal = principal_of(request)
-    job = await listed.queue.get(job_id) if Scope.READ in principal.scopes else None
-    if job is None or not principal.may_see(owner_of(job)):
-        raise JobNotFound("The queue holds no job with this id.")
+    may_read = Scope.READ in principal.scopes
+    job = await look_up(listed, principal.organization_id, job_id) if may_read else None
+    if job is None:
+        raise no_such_job()
     data = job.data if isinstance(job.data, dict) else {}
-    seen = await shown(request, f"{listed.name}/{job_id}", data)
+    seen = await shown(request, f"{listed.name}/{job.id}", data)
     hidden = [name for name in data if seen[name] != data[name]]
     kept = {name: value for name, value in data.items() if name not in hidden}
     opts = {name: job.opts[name] for name in COPIED if job.opts.get(name) is not None}
@@ -142,9 +143,9 @@ async def add(request: web.Request) -> web.Response:
     job |= {"name": sent.name} if sent.name else {}
     job |= {"options": options} if options else {}
     own = principal_of(request).organization_id
-    receipt, _ = await submit_one(listed, job, Way(organization_id=own))
+    receipt, ref, _ = await submit_one(listed, job, Way(organization_id=own))
     word = "was there already" if receipt["deduplicated"] else "was added"
-    return done(f"{receipt['id']} {word}: {receipt['state']}.", _next(request, receipt))
+    return done(f"{receipt['id']} {word}: {receipt['state']}.", _next(request, listed, ref))
 
 
 def _options(sent: dict[str, str]) -> tuple[dict[str, Any], list[Fault]]:
@@ -161,11 +162,13 @@ def _options(sent: dict[str, str]) -> tuple[dict[str, Any], list[Fault]]:
     return found, wrong
 
 
-def _next(request: web.Request, receipt: dict[str, Any]) -> str:
+def _next(request: web.Request, listed: Listed, ref: JobRef) -> str:
     """The job's page, for those who may open it."""
-    if Scope.READ not in principal_of(request).scopes:
+    principal = principal_of(request)
+    if Scope.READ not in principal.scopes:
         return "."
-    return f"/dashboard/queue/{receipt['queue']}/job/{quote(receipt['id'], safe='')}"
+    name = ref if principal.is_platform else ref.shown
+    return f"/dashboard/queue/{listed.name}/job/{quote(name, safe='')}"
 
 
 _ONE = HERE + "/{name}"

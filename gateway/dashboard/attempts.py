@@ -19,6 +19,8 @@ class AttemptRow:
     """One attempt of one delivery. Times in ms; None: the record does not say."""
 
     job_id: str
+    link: str
+    """The job's id in addresses: for the platform the one inside Redis."""
     event: str
     number: int | None
     started_ms: int | None
@@ -31,12 +33,13 @@ class AttemptRow:
     """The address that was dialled, for operators of the platform."""
 
     @classmethod
-    def read(cls, job: JobView, record: Mapping[str, Any]) -> Self:
+    def read(cls, job: JobView, record: Mapping[str, Any], *, is_platform: bool) -> Self:
         """The row of a record of this job."""
         data = job.data if isinstance(job.data, dict) else {}
         operator = record.get("operator")
         return cls(
             job_id=job.id,
+            link=(job.ref if is_platform else None) or job.id,
             event=_text(data.get("event")) or "",
             number=_integer(record.get("number")),
             started_ms=_integer(record.get("started")),

@@ -11,12 +11,12 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway import events, why
-from gateway.addressed import job_of
+from gateway.addressed import find_job, job_of
 from gateway.dashboard import overview
 from gateway.dashboard.told import told
 from gateway.dashboard.view import done, page, wanted
 from gateway.directory import Listed
-from gateway.errors import InvalidRequest, JobNotFound
+from gateway.errors import InvalidRequest
 from gateway.keys import DIRECTORY
 from gateway.principal import Scope, principal_of
 from gateway.redaction import job_shown, redacted_text, shown
@@ -24,6 +24,7 @@ from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.submit import Way, submit_one
 from gateway.tenancy import deed_on_job
+from schemas.identity import JobRef
 from schemas.job import Integer, State, Wire
 from streams.search import owner_of
 
@@ -49,85 +50,77 @@ class Priority(Wire):
 
 async def job_page(request: web.Request) -> web.Response:
     """One job with everything that is known of it."""
-    listed, job_id = await job_of(request)
-    job = await listed.queue.get(job_id)
-    if job is None:
-        raise JobNotFound("The queue holds no job with this id.")
+    listed, job = await find_job(request)
+    ref = JobRef(job.ref or "")
     view = await job_shown(request, job)
-    logs = [redacted_text(line) for line in await listed.queue.logs(job_id)]
+    logs = [redacted_text(line) for line in await listed.queue.logs(ref)]
     here = f"/dashboard/queue/{listed.name}"
     return page(
         request,
         "job.html",
-        title=job_id,
+        title=job.id,
         here=overview.HERE,
         job=view,
         state=job.state,
         queue_path=here,
         actions=ACTIONS[job.state],
         embedded={name: embedded_text(view[name]) for name in ("data", "returnvalue")},
-        attempts=timeline(view, await _attempts(request, listed, job_id)),
+        attempts=timeline(view, await _attempts(request, listed, ref)),
         logs=logs,
         why=await _why(request, job.state),
         token=_decoded(view["returnvalue"]),
-        callbacks=await _callbacks(request, listed, job_id),
+        callbacks=await _callbacks(request, listed, ref),
     )
 
 
 async def document(request: web.Request) -> web.Response:
     """The `data` or the `returnvalue` of a job as JSON, redacted like its page."""
-    listed, job_id = await job_of(request)
-    job = await listed.queue.get(job_id)
-    if job is None:
-        raise JobNotFound("The queue holds no job with this id.")
+    _, job = await find_job(request)
     view = await job_shown(request, job)
     return envelope(view[request.match_info["part"]])
 
 
 async def state_of(request: web.Request) -> web.Response:
     """Where a job is and how far: what an open page asks while it runs."""
-    listed, job_id = await job_of(request)
-    job = await listed.queue.get(job_id)
+    listed, ref = await job_of(request)
+    job = await listed.queue.get(ref)
     if job is None:
         return envelope({"state": "gone", "progress": None})
-    progress = await shown(request, f"{listed.name}/{job_id}", job.progress)
+    progress = await shown(request, f"{listed.name}/{ref.shown}", job.progress)
     return envelope({"state": job.state, "progress": progress})
 
 
 async def act(request: web.Request) -> web.Response:
     """Retry, promote, cancel or remove one job."""
-    listed, job_id = await job_of(request)
+    listed, ref = await job_of(request)
     verb = request.match_info["verb"]
-    who = await deed_on_job(request, f"job.{verb}", listed, job_id)
+    who = await deed_on_job(request, f"job.{verb}", listed, ref)
     match verb:
         case "retry":
-            await listed.queue.revive(job_id, who=who)
+            await listed.queue.revive(ref, who=who)
         case "promote":
-            await listed.queue.advance(job_id, who=who)
+            await listed.queue.advance(ref, who=who)
         case "cancel":
-            await listed.queue.cancel(job_id, who=who)
+            await listed.queue.cancel(ref, who=who)
         case _:
-            await listed.queue.remove(job_id, who=who)
-            return done(f"{job_id} is gone.", f"/dashboard/queue/{listed.name}")
+            await listed.queue.remove(ref, who=who)
+            return done(f"{ref.shown} is gone.", f"/dashboard/queue/{listed.name}")
     return done(f"{verb}: done.")
 
 
 async def prioritize(request: web.Request) -> web.Response:
     """A job that has not started gets another priority."""
-    listed, job_id = await job_of(request)
+    listed, ref = await job_of(request)
     body = await wanted(request, Priority)
     said = {"priority": body.priority}
-    who = await deed_on_job(request, "job.prioritize", listed, job_id, said)
-    await listed.queue.prioritize(job_id, body.priority, who=who)
+    who = await deed_on_job(request, "job.prioritize", listed, ref, said)
+    await listed.queue.prioritize(ref, body.priority, who=who)
     return done(f"The priority is {body.priority} now.")
 
 
 async def verify(request: web.Request) -> web.Response:
     """The credential in a job's result is verified by a job of its own, to which the page leads."""
-    listed, job_id = await job_of(request)
-    job = await listed.queue.get(job_id)
-    if job is None:
-        raise JobNotFound("The queue holds no job with this id.")
+    _, job = await find_job(request)
     token = (await job_shown(request, job))["returnvalue"]
     token = token.get("vcJwt") if isinstance(token, dict) else None
     if _decoded({"vcJwt": token}) is None:
@@ -139,13 +132,14 @@ async def verify(request: web.Request) -> web.Response:
         "userId": data.get("userId", "dashboard"),
     }
     verification = await request.app[DIRECTORY].find(VERIFICATION)
-    added, _ = await submit_one(verification, {"name": "verify-credential", "data": payload}, Way())
-    return done("It is being verified.", f"/dashboard/queue/{VERIFICATION}/job/{added['id']}")
+    wanted_job = {"name": "verify-credential", "data": payload}
+    _, added, _ = await submit_one(verification, wanted_job, Way())
+    return done("It is being verified.", f"/dashboard/queue/{VERIFICATION}/job/{added.shown}")
 
 
-async def _attempts(request: web.Request, listed: Listed, job_id: str) -> list[dict[str, Any]]:
+async def _attempts(request: web.Request, listed: Listed, ref: JobRef) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = await shown(
-        request, f"{listed.name}/{job_id}", await listed.queue.attempts(job_id)
+        request, f"{listed.name}/{ref.shown}", await listed.queue.attempts(ref)
     )
     if principal_of(request).is_platform:
         return records
@@ -159,12 +153,12 @@ async def _why(request: web.Request, state: State) -> dict[str, Any] | None:
     return found
 
 
-async def _callbacks(request: web.Request, listed: Listed, job_id: str) -> list[dict[str, Any]]:
+async def _callbacks(request: web.Request, listed: Listed, ref: JobRef) -> list[dict[str, Any]]:
     """The deliveries of its endings, newest last. Whether it owes any is nothing a job tells."""
     if listed.name == WEBHOOKS:
         return []
     queue = (await request.app[DIRECTORY].find(WEBHOOKS)).queue
-    names = await listed.queue.callbacks(job_id)
+    names = await listed.queue.callbacks(ref)
     found = await asyncio.gather(*(queue.get(name) for name in names))
     principal = principal_of(request)
     return [

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 from pydantic import Field
 
-from gateway.addressed import queue_of
+from gateway.addressed import queue_of, resolve
 from gateway.dashboard import overview
 from gateway.dashboard.terms import Terms, parsed, subjects_of
 from gateway.dashboard.view import done, matching, page, wanted
@@ -15,16 +15,16 @@ from gateway.directory import Listed
 from gateway.errors import BadQuery, InvalidRequest
 from gateway.keys import REDIS
 from gateway.listing import packed, unpacked
-from gateway.principal import Scope, principal_of
+from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import shown
 from gateway.routes import Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed
-from schemas.job import MAX_DELAY_MS, Integer, JobId, State, Wire
+from schemas.identity import INSIDE_MAX_CHARS, JobRef, candidates
+from schemas.job import MAX_DELAY_MS, Integer, KnownJobId, State, Wire
 from schemas.spec import Limiter
 from streams.bulk import DONE, Verb, act
 from streams.minutes import RUN, WAIT, Minutes
-from streams.outcomes import owners
 from streams.search import Sought, message_of, owner_of, seek
 from streams.views import Glance
 
@@ -50,7 +50,7 @@ FITTING = {
 class Bulk(Wire):
     """Jobs that were ticked, or all that match what was searched for."""
 
-    ids: Annotated[list[JobId], Field(max_length=PAGE_JOBS)] = Field(default_factory=list)
+    ids: Annotated[list[KnownJobId], Field(max_length=PAGE_JOBS)] = Field(default_factory=list)
     every: bool = False
     """All that match `terms` instead of `ids`."""
     state: State
@@ -81,6 +81,8 @@ class Shown:
     """A row of the list: nothing of the payload but whose job it is and what about."""
 
     id: str
+    link: str
+    """The id in addresses: for the platform the one inside Redis."""
     name: str
     organization: str
     subject: str
@@ -97,7 +99,9 @@ async def queue_page(request: web.Request) -> web.Response:
     given = {key: text for key, text in request.query.items() if key in Terms.NAMES and text}
     counts = await listed.queue.counts() if principal_of(request).is_platform else None
     found = await _find(request, listed, state, given)
-    rows = await shown(request, listed.name, [_row(job) for job in found.jobs])
+    rows = await shown(
+        request, listed.name, [_row(job, principal_of(request)) for job in found.jobs]
+    )
     own = {"state": str(state), **given}
     here = f"/dashboard/queue/{listed.name}"
     follows = packed(state, found.cursor)
@@ -202,32 +206,31 @@ async def _find(
     if cursor is None:
         raise BadQuery("This page of the list is not there any more.")
     if terms.text and not cursor:
-        one = await listed.queue.glance(terms.text) if _is_id(terms.text) else None
-        if one is not None and one[0] is state and replace(terms, text=None).fits(one[1]):
-            return Sought([one[1]], [], "", 1)
+        own = principal_of(request).organization_id
+        for ref in candidates(own, terms.text) if _is_id(terms.text) else ():
+            one = await listed.queue.glance(ref)
+            if one is not None and one[0] is state and replace(terms, text=None).fits(one[1]):
+                return Sought([one[1]], [], "", 1)
     return await seek(listed.queue, terms, cursor, most=PAGE_JOBS, scan_most=SCAN_JOBS)
 
 
-async def _chosen(request: web.Request, listed: Listed, body: Bulk) -> tuple[list[str], bool]:
+async def _chosen(request: web.Request, listed: Listed, body: Bulk) -> tuple[list[JobRef], bool]:
     principal = principal_of(request)
     if not body.every:
-        if principal.is_platform or not body.ids:
-            return body.ids, False
-        whose = await owners(listed.queue.store, body.ids)
-        pairs = zip(body.ids, whose, strict=True)
-        return [job_id for job_id, owner in pairs if principal.may_see(owner)], False
+        refs = await resolve(listed, principal.organization_id, body.ids)
+        return [ref for ref in refs if ref is not None], False
     terms = parsed(body.state, body.terms, principal.organization_id)
     return await _matching(listed, terms)
 
 
-async def _matching(listed: Listed, terms: Terms) -> tuple[list[str], bool]:
+async def _matching(listed: Listed, terms: Terms) -> tuple[list[JobRef], bool]:
     """Ids, and whether there may be more. In parts: payloads can be large, ids are not."""
-    ids: list[str] = []
+    ids: list[JobRef] = []
     cursor, left = "", 2 * BULK_MOST
     while left > 0 and len(ids) < BULK_MOST:
         most = min(PART_JOBS, BULK_MOST - len(ids))
         found = await seek(listed.queue, terms, cursor, most=most, scan_most=min(PART_JOBS, left))
-        ids += [job.id for job in found.jobs]
+        ids += [job.ref for job in found.jobs]
         cursor, left = found.cursor, left - found.scanned
         if not cursor:
             break
@@ -242,13 +245,16 @@ def _state(request: web.Request) -> State:
 
 
 def _is_id(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text and len(text) <= 128
+    return (
+        text.isascii() and text.isprintable() and " " not in text and len(text) <= INSIDE_MAX_CHARS
+    )
 
 
-def _row(job: Glance) -> dict[str, Any]:
+def _row(job: Glance, principal: Principal) -> dict[str, Any]:
     """What is known of a row, before anything is hidden."""
     return {
         "id": job.id,
+        "link": job.ref if principal.is_platform else job.id,
         "name": job.name,
         "organization": owner_of(job) or "",
         "subject": next(iter(subjects_of(job)), ""),

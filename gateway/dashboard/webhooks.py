@@ -18,6 +18,7 @@ from gateway.principal import Scope, principal_of
 from gateway.replay import WEBHOOKS, origin_in
 from gateway.routes import Route
 from schemas.fields import OrganizationId
+from schemas.identity import JobRef
 from schemas.job import Integer, JobView, State, Wire
 from schemas.origins import Origin
 from streams import Queue
@@ -97,7 +98,7 @@ async def destination(request: web.Request) -> web.Response:
         here=HERE,
         to=known,
         jobs=jobs,
-        attempts=await _attempts(queue, jobs[:JOBS]),
+        attempts=await _attempts(request, queue, jobs[:JOBS]),
         platform=principal_of(request).is_platform,
         limit=100,
     )
@@ -119,18 +120,21 @@ def _is_for(job: JobView, to: dict[str, Any]) -> bool:
     return (owner_of(job), origin_in(job.data)) == (to["organizationId"], to["origin"])
 
 
-async def _attempts(queue: Queue, jobs: list[JobView]) -> list[AttemptRow]:
+async def _attempts(request: web.Request, queue: Queue, jobs: list[JobView]) -> list[AttemptRow]:
     """What was recorded of the attempts of these jobs, newest first."""
-    records = await asyncio.gather(*(_of_job(queue, job.id) for job in jobs))
+    is_platform = principal_of(request).is_platform
+    records = await asyncio.gather(*(_of_job(queue, JobRef(job.ref or "")) for job in jobs))
     rows = [
-        AttemptRow.read(job, one) for job, found in zip(jobs, records, strict=True) for one in found
+        AttemptRow.read(job, one, is_platform=is_platform)
+        for job, found in zip(jobs, records, strict=True)
+        for one in found
     ]
     return sorted(rows, key=lambda row: -(row.started_ms or 0))[:ATTEMPTS]
 
 
-async def _of_job(queue: Queue, job_id: str) -> list[dict[str, Any]]:
+async def _of_job(queue: Queue, ref: JobRef) -> list[dict[str, Any]]:
     try:
-        return await queue.attempts(job_id)
+        return await queue.attempts(ref)
     except NotFound:  # removed meanwhile
         return []
 

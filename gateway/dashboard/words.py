@@ -100,6 +100,12 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def job_segment(job: Mapping[str, Any]) -> str:
+    """The segment that names a job in a path: its `ref` where the reader may know that, so that it
+    is this job whoever chose its id, else its id."""
+    return segment(job.get("ref") or job["id"])
+
+
 class Spark(NamedTuple):
     """Two SVG paths: the line, and the area below it."""
 
@@ -132,5 +138,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "percent": percent,
     "pretty": pretty,
     "segment": segment,
+    "job_segment": job_segment,
     "spark": spark,
 }

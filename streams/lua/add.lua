@@ -35,7 +35,7 @@ while i < last do
   local has_callback = string.find(flags, 'C', 1, true)
   local has_payload = string.find(flags, 'B', 1, true)
   local lane, count, some = KEYS[priority + 2], ARGV[i + 4], false
-  local header = '1:' .. priority .. ':0:0:0:0:' .. flags .. ':'
+  local header = '2:' .. priority .. ':0:0:0:0:' .. flags .. ':'
     .. (expires > 0 and now + expires or '') .. '::' .. now
   if string.find(flags, '[DF]') then header = header .. '::' .. nonce end
   i = i + 5

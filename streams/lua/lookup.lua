@@ -1,12 +1,15 @@
 #!lua flags=no-writes
--- lookup: everything about one job but a payload or a result that was put aside: those can have 16 MiB.
+-- lookup: everything about one job, the first of these ids that there is, but what lies in `blobs`.
 --   answers word, state, entry or due time, fields, progress, log, attempts, memory, callbacks
 -- from: any
 -- to: any
 -- keys: @lanes jobs delayed delayed_jobs completed dead run
--- args: id
+-- args: list...
 -- replies: OK MISSING
-local place = redis.call('HGET', jobs, id)
+local places, id, place = redis.call('HMGET', jobs, unpack(ARGV, list)), nil, nil
+for k = #places, 1, -1 do
+  if places[k] then id, place = ARGV[list + k - 1], places[k] end
+end
 if not place then return {'MISSING'} end
 local kind, entry = string.match(place, '^(%w+):?(.*)$')
 local state, fields

@@ -150,7 +150,7 @@ async def died(mortal: Mortal, processor: Processor, client: Client) -> bool:
 
 def assert_told_once(raw: Any, seen: Receiver, job_id: str, event: str) -> None:
     (callback,) = ids(raw, "webhooks", "completed")
-    (tail,) = raw.hmget(f"cs:{{{QUEUE.name}}}:run", f"{job_id}:c")
+    (tail,) = raw.hmget(f"cs:{{{QUEUE.name}}}:run", f":{job_id}:c")
     assert tail.decode() == callback
     assert ids(raw, "webhooks", "dead") == []
     assert pending(raw, "webhooks") == pending(raw, QUEUE.name) == 0

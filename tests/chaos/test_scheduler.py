@@ -20,7 +20,7 @@ from gateway.measuring import demand
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec, Retention, catalog
 from streams import Queue, Redis
-from streams.errors import LayoutTooNew
+from streams.errors import LayoutError
 from streams.upkeep_index import UpkeepIndex, decode_spec
 
 WITHIN_S = 30.0
@@ -141,7 +141,7 @@ async def test_what_workers_announce_anew_holds_from_then_on(
 
 async def test_a_queue_of_a_newer_version_ends_it(redis: Redis, raw: Any) -> None:
     raw.hset("cs:{emails}:meta", "layout", 99)
-    with pytest.raises(LayoutTooNew):
+    with pytest.raises(LayoutError):
         await Scheduler(redis).run(asyncio.Event())
 
 

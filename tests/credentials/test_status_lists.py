@@ -312,7 +312,7 @@ async def test_the_job_publishes_and_says_which_version(
     (entry,) = await lists.assign("urn:uuid:1", issuer, ORG, ["revocation"], ("job",))
     await flip(redis, "urn:uuid:1", "revocation")
     queue, name = Queue(SPEC, redis), publication_id(list_id(entry), 2)
-    await queue.add_many([NewJob("publish", publication(list_id(entry), ORG, 2), id=name)])
+    await queue.add_many([NewJob("publish", publication(list_id(entry), ORG, 2), ref=name)])
     await worker.ended()
     job = await queue.get(name)
     assert job is not None

@@ -252,8 +252,8 @@ def webhook() -> Data:
         | {"data": {"event": "x.done"}, "timestamp": 1}
     )
     jobs = [ordinary, *(ordinary.model_copy(update={"data": data}) for data in JSON)]
-    rows = [AttemptRow.read(ordinary, record) for record in RECORDS]
-    rows += [AttemptRow.read(one, RECORDS[0]) for one in jobs]
+    rows = [AttemptRow.read(ordinary, record, is_platform=True) for record in RECORDS]
+    rows += [AttemptRow.read(one, RECORDS[0], is_platform=False) for one in jobs]
     rows += instances(AttemptRow)
     states = ["closed", "open", "half_open", "disabled", ODD]
     reasons = [None, "gone", "failing", "operator", ODD]

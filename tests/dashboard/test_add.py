@@ -7,6 +7,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.dashboard.add_form import REST, document_of, form_of, texts_of, value_of
+from schemas.identity import chosen_ref
 from schemas.spec import catalog
 from streams import Queue, Redis
 from streams.keys import CATALOGUE
@@ -132,7 +133,7 @@ async def test_every_queue_of_the_product_has_a_form(http: ClientSession, name: 
 async def test_a_job_is_added(http: ClientSession, redis: Redis) -> None:
     options = {"priority": "1", "jobId": "mine", "backoff": '{"type": "fixed", "delay": 5}'}
     told = await act(http, "/dashboard/add/emails", data=MAIL, name="mail", options=options)
-    assert told["location"] == "/dashboard/queue/emails/job/mine"
+    assert told["location"] == "/dashboard/queue/emails/job/%3Amine"
     job = await Queue("emails", redis).get("mine")
     assert job is not None
     assert (job.name, job.data["context"], job.opts["priority"]) == ("mail", {}, 1)
@@ -182,7 +183,7 @@ async def test_a_copy_leaves_out_what_is_hidden_or_too_long(address: str, redis:
     await Queue("free", redis).add("f", {"text": "x" * 90_000, "n": 1}, job_id="long")
     async with signed_in(address, await make_key(redis, "read", "submit")) as person:
         text = await seen(person, "/dashboard/queue/vc-verification/job/one")
-        assert 'href="/dashboard/add/vc-verification?from=one"' in text
+        assert 'href="/dashboard/add/vc-verification?from=%3Aone"' in text
         text = await seen(person, "/dashboard/add/vc-verification?from=one")
         assert "Not copied:</strong> vcJwt" in text
         assert "eyJhbGciOiJub25lIn0" not in text
@@ -205,7 +206,7 @@ async def test_a_tenant_adds_its_own_jobs_only(address: str, redis: Redis) -> No
             assert answer.status == 403
         mine = MAIL | {"organizationId": "mine"}
         await act(person, "/dashboard/add/emails", data=mine, options={"jobId": "ours"})
-    job = await Queue("emails", redis).get("ours")
+    job = await Queue("emails", redis).get(chosen_ref("mine", "ours"))
     assert job is not None
     assert owner_of(job) == "mine"
     async with signed_in(address, await make_key(redis, "submit")) as submitter:

@@ -7,6 +7,7 @@ from aiohttp import ClientSession
 
 from gateway import batches
 from gateway.settings import GatewaySettings
+from schemas.identity import JobRef
 from streams import Queue, Redis
 from streams.batches import BatchRecord, OtherBatch, batch_stored, find_batch, open_batch
 from streams.errors import Refused, Unavailable
@@ -55,7 +56,7 @@ async def test_a_batch_goes_from_waiting_to_done(
     status, progress = await get(http, f"/batches/{batch['id']}")
     assert (status, progress["done"]) == (200, False)
     claims = await hands.take(3)
-    assert [claim.job.id for claim in claims] == [f"{batch['id']}.{n}" for n in range(3)]
+    assert [claim.job.id for claim in claims] == [f"~b:{batch['id']}.{n}" for n in range(3)]
     await hands.end(claims[:1], "complete", b'{"vcJwt":"x"}')
     history = b'[{"attempt":1,"reason":"rejected","message":"no","at":1,"code":"no_key"}]'
     await hands.end(claims[1:2], "fail", history)
@@ -76,15 +77,15 @@ async def test_a_batch_goes_from_waiting_to_done(
     assert first["finishedOn"] > 0
     assert (second["state"], second["failedReason"], second["code"]) == ("failed", "no", "no_key")
     assert found["items"][2:] == [
-        {"index": n, "id": f"{batch['id']}.{n}", "state": state}
+        {"index": n, "id": f"~b:{batch['id']}.{n}", "state": state}
         for n, state in ((2, "active"), (3, "waiting"), (4, "waiting"))
     ]
     await hands.end([*claims[2:], *await hands.take(9)], "complete", b"1")
-    await queue.remove(f"{batch['id']}.4")
+    await queue.remove(f"~b:{batch['id']}.4")
     _, progress = await get(http, f"/batches/{batch['id']}")
     assert (progress["done"], progress["counts"]["missing"]) == (True, 1)
     _, found = await get(http, f"/batches/{batch['id']}/results?start=4&end=4")
-    assert found["items"] == [{"index": 4, "id": f"{batch['id']}.4", "state": "missing"}]
+    assert found["items"] == [{"index": 4, "id": f"~b:{batch['id']}.4", "state": "missing"}]
 
 
 async def test_results_come_in_pages(http: ClientSession, hands: Any) -> None:
@@ -136,7 +137,8 @@ async def test_a_batch_with_an_id_of_its_own_is_there_once(
     first = await post(http, body)
     second = await post(http, body)
     assert [status for status, _ in (first, second)] == [202, 200]
-    assert first[1]["id"] == second[1]["id"]
+    assert first[1]["id"] == second[1]["id"] == "tuesday"
+    assert (await get(http, "/batches/tuesday"))[1]["count"] == 3
     assert [one["deduplicated"] for _, one in (first, second)] == [False, True]
     assert first[1]["createdAt"] == second[1]["createdAt"]
     status, problem = await post(http, body | {"jobs": [job(9)]})
@@ -159,11 +161,11 @@ async def test_a_batch_that_was_cut_short_is_completed(
     status, _ = await post(http, body)
     assert status == 503
     monkeypatch.setattr(batches, "submit_many", real)
-    batch_id = (await hands.take(1))[0].job.id.partition(".")[0]
-    _, progress = await get(http, f"/batches/{batch_id}")
+    assert (await hands.take(1))[0].job.ref == "~b::tuesday.0"
+    _, progress = await get(http, "/batches/tuesday")
     assert (progress["done"], progress["counts"]["missing"]) == (False, 2)
     status, batch = await post(http, body)
-    assert (status, batch["id"], batch["deduplicated"]) == (202, batch_id, False)
+    assert (status, batch["id"], batch["deduplicated"]) == (202, "tuesday", False)
     assert (await queue.counts()).total == 4
     assert (await post(http, body))[0] == 200
 
@@ -173,7 +175,7 @@ async def test_jobs_of_a_batch_that_are_gone_do_not_come_back(
 ) -> None:
     body = {"jobs": [job()], "batchId": "tuesday"}
     _, batch = await post(http, body)
-    await queue.remove(f"{batch['id']}.0")
+    await queue.remove(f"~b:{batch['id']}.0")
     assert (await post(http, body))[0] == 200
     assert (await queue.counts()).total == 0
 
@@ -195,6 +197,8 @@ async def test_jobs_of_a_batch_that_are_gone_do_not_come_back(
         ({"jobs": [job()], "batchId": ""}, "/batchId"),
         ({"jobs": [job()], "batchId": "a b"}, "/batchId"),
         ({"jobs": [job()], "batchId": 7}, "/batchId"),
+        ({"jobs": [job()], "batchId": "~x"}, "/batchId"),
+        ({"jobs": [job()], "batchId": ".."}, "/batchId"),
         ({"vcJwts": ["x"], "organizationId": "o", "userId": "u"}, "/jobs"),
         ({"jobs": [job()] * 1_001}, "/jobs"),
     ],
@@ -220,7 +224,7 @@ async def test_tokens_are_verified_in_batches(http: ClientSession, redis: Redis)
     body = {"vcJwts": [f"token{n}" for n in range(1_000)], **common}
     status, batch = await post(http, body, "/queue/vc-verification/batches")
     assert (status, batch["count"], batch["organizationId"]) == (202, 1_000, "org-1")
-    stored = await Queue("vc-verification", redis).get(f"{batch['id']}.999")
+    stored = await Queue("vc-verification", redis).get(f"~b:{batch['id']}.999")
     assert stored is not None
     assert stored.data == {"vcJwt": "token999", **common}
 
@@ -270,10 +274,18 @@ async def test_a_batch_is_its_tenants(redis: Redis) -> None:
         assert (status, batch["organizationId"]) == (202, "org-a")
         status, other = await post(b, yours)
         assert status == 202, "what one tenant calls its batch is no matter of the other's"
-        assert other["id"] != batch["id"]
-        for http, expected in ((a, 200), (b, 404), (platform, 200)):
-            for end in ("", "/results"):
-                assert (await get(http, f"/batches/{batch['id']}{end}"))[0] == expected
+        assert other["id"] == batch["id"] == "x"
+        for end in ("", "/results"):
+            for http, organization in ((a, "org-a"), (b, "org-b")):
+                status, found = await get(http, f"/batches/x{end}")
+                assert status == 200
+                assert found.get("organizationId", organization) == organization
+                assert (await get(http, f"/batches/x{end}?organizationId={organization}"))[0] == 200
+            assert (await get(a, f"/batches/x{end}?organizationId=org-b"))[0] == 403
+            assert (await get(platform, f"/batches/x{end}"))[0] == 404, "it chose no such id"
+            for named, expected in (("org-a", 200), ("org-b", 200), ("org-c", 404)):
+                path = f"/batches/x{end}?organizationId={named}"
+                assert (await get(platform, path))[0] == expected
         for body in (yours, {"jobs": [*mine["jobs"], *yours["jobs"]]}):
             status, problem = await post(a, body)
             assert (status, problem["code"]) == (403, "other_organization")
@@ -282,7 +294,7 @@ async def test_a_batch_is_its_tenants(redis: Redis) -> None:
         assert (await get(a, f"/batches/{mixed['id']}"))[0] == 404
 
 
-RECORD = BatchRecord("b", "q", "org", 3)
+RECORD = BatchRecord(JobRef("b"), "q", "org", 3)
 
 
 async def test_the_words_of_the_scripts(redis: Redis, raw: Any) -> None:
@@ -294,12 +306,12 @@ async def test_the_words_of_the_scripts(redis: Redis, raw: Any) -> None:
     with pytest.raises(OtherBatch):
         await open_batch(redis, RECORD, "e")
     for _ in range(2):
-        await batch_stored(redis, "b")
+        await batch_stored(redis, RECORD.ref)
     stored, _ = await open_batch(redis, RECORD, "d")
     assert stored.stored
-    assert await find_batch(redis, "b") == stored
+    assert await find_batch(redis, RECORD.ref) == stored
     assert 0 < raw.pttl("cs:batch:{b}") <= 7 * 24 * 3_600_000
-    await batch_stored(redis, "nothing")
+    await batch_stored(redis, JobRef("nothing"))
     assert not raw.exists("cs:batch:{nothing}"), "what is forgotten stays forgotten"
 
 
@@ -308,5 +320,5 @@ async def test_a_batch_in_a_key_of_another_type(redis: Redis, raw: Any) -> None:
     with pytest.raises(Refused):
         await open_batch(redis, RECORD, "d")
     with pytest.raises(Refused):
-        await batch_stored(redis, "b")
+        await batch_stored(redis, RECORD.ref)
     assert raw.get("cs:batch:{b}") == b"x"

@@ -102,6 +102,7 @@ async def test_a_queue_tells_what_happens(
         "queue": "vc-issuance",
         "event": "added",
         "jobs": [added.id],
+        "refs": [added.ref],
         "at": int(heard[0]["id"].partition("-")[0]),
     }
     assert heard[3].data_object["jobs"] == []
@@ -261,6 +262,7 @@ async def test_a_jobs_stream_begins_with_its_state_and_tells_of_nothing_else(
         "queue": "vc-issuance",
         "event": "state",
         "jobs": ["a"],
+        "refs": [":a"],
         "at": 0,
         "state": "waiting",
     }

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway import tenancy
+from gateway import addressed, selection, tenancy
 from gateway.app import TABLE as WHOLE
 from gateway.bare import ANSWERS
 from gateway.docs_page import FILES
@@ -37,16 +37,19 @@ CONDITIONAL = re.compile(r"if_none_match|\btagged\(")
 
 
 def reached(handler: Callable[..., Any]) -> str:
-    """The source of a handler and of what it calls in its module and of `gateway.tenancy`."""
+    """The source of a handler and of what it calls in its module and in those that read requests
+    for several."""
     module = inspect.getmodule(handler)
     assert module is not None
-    near = {module.__name__, tenancy.__name__}
+    near = (module, tenancy, addressed, selection)
+    known = {name: one for place in reversed(near) for name, one in vars(place).items()}
+    places = {place.__name__ for place in near}
     found: dict[str, str] = {}
     todo = [handler.__name__]
     while todo:
         name = todo.pop()
-        function = vars(module).get(name)
-        if name not in found and inspect.isfunction(function) and function.__module__ in near:
+        function = known.get(name)
+        if name not in found and inspect.isfunction(function) and function.__module__ in places:
             found[name] = inspect.getsource(function)
             todo += re.findall(r"\b(\w+)\(", found[name])
     return "\n".join(found.values())

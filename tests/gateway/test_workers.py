@@ -20,7 +20,7 @@ async def get(http: ClientSession, path: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("path", ["/workers", "/queue/vc-issuance/workers"])
 async def test_a_worker_and_what_it_runs(http: ClientSession, queue: Queue, path: str) -> None:
     worker = Claims(queue.spec, queue.redis, "w-1")
-    await worker.heartbeat({"slots": 4, "running": {"b": 20, "a": 10}, "host": "here"})
+    await worker.heartbeat({"slots": 4, "running": {":b": 20, ":a": 10}, "host": "here"})
     (found,) = await get(http, path)
     assert found.pop("lastSeen") > 0
     assert found == {
@@ -29,7 +29,7 @@ async def test_a_worker_and_what_it_runs(http: ClientSession, queue: Queue, path
         "host": "here",
         "alive": True,
         "slots": 4,
-        "running": [{"id": "a", "since": 10}, {"id": "b", "since": 20}],
+        "running": [{"id": "a", "ref": ":a", "since": 10}, {"id": "b", "ref": ":b", "since": 20}],
         "utilisation": 0.5,
     }
 

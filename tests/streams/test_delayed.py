@@ -7,6 +7,7 @@ from by_hand import FAR_MS, Hand
 from consistency import assert_consistent
 from ledger import make_due
 
+from schemas.identity import JobRef
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue, Redis
@@ -18,7 +19,7 @@ CALL = 100
 
 
 def delayed(job_id: str, priority: int, delay_ms: int = FAR_MS) -> NewJob:
-    return NewJob("work", {}, JobOptions(job_id=job_id, priority=priority, delay=delay_ms))
+    return NewJob("work", {}, JobOptions(priority=priority, delay=delay_ms), ref=job_id)
 
 
 async def fill(queue: Queue, raw: Any, count: int, priority: int, at_ms: int) -> list[str]:
@@ -80,7 +81,7 @@ async def test_pages_follow_due_times_over_all_priorities(
     assert [job.id for job in await queue.page(State.DELAYED, 101, 110)] == expected[101:111]
     for at in (0, 99, len(expected) - 1):  # behind a job that is gone by now
         place = f"{due[expected[at]]} {expected[at]}"
-        await queue.remove(expected[at])
+        await queue.remove(JobRef(expected[at]))
         part = await queue.slice(State.DELAYED, place, end=0)
         assert [job.id for job in part.jobs] == expected[at + 1 : at + 2]
 
@@ -88,9 +89,9 @@ async def test_pages_follow_due_times_over_all_priorities(
 async def test_a_delayed_job_that_gets_another_priority_keeps_its_due_time(redis: Redis) -> None:
     queue = Queue(SPEC, redis)
     await queue.add_many([delayed("one", 9)])
-    before = await queue.get("one")
-    await queue.prioritize("one", 1)
-    after = await queue.get("one")
+    before = await queue.get(JobRef("one"))
+    await queue.prioritize(JobRef("one"), 1)
+    after = await queue.get(JobRef("one"))
     assert before is not None
     assert after is not None
     assert (after.delay_until, after.opts["priority"]) == (before.delay_until, 1)
@@ -101,9 +102,9 @@ async def test_the_next_due_time_follows_what_is_added_and_what_goes(redis: Redi
     queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
     await queue.add_many([delayed("far", 0, 3 * FAR_MS), delayed("near", 10, FAR_MS)])
     assert 0 < (await hand.ask()).next_ms <= FAR_MS
-    await queue.remove("near")
+    await queue.remove(JobRef("near"))
     assert (await Upkeep(SPEC, redis).promote()).count == 0
     assert FAR_MS < (await hand.ask()).next_ms <= 3 * FAR_MS
-    await queue.cancel("far")
+    await queue.cancel(JobRef("far"))
     assert (await Upkeep(SPEC, redis).promote()).count == 0
     assert (await hand.ask()).next_ms == -1

@@ -131,7 +131,7 @@ async def test_a_submission_is_answered_when_replicas_have_it_else_refused() -> 
                 # It is stored: the same again adds nothing, and is answered once it is copied.
                 again = await queue.add("work", {}, job_id="late")
                 assert again.deduplicated
-                assert copy.hexists("cs:{chaos}:jobs", "late")
+                assert copy.hexists("cs:{chaos}:jobs", ":late")
                 assert client.xlen("cs:{chaos}:p5") == 2
             await redis.close()
 

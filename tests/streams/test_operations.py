@@ -77,7 +77,7 @@ async def test_remove_leaves_nothing_of_a_job(
         await hand.claims.log(claim, "half")
         await (hand.complete if state is State.COMPLETED else hand.fail)(claim)
         assert raw.hlen(key("chaos", "run")) == 2
-    assert raw.hexists(key("chaos", "blobs"), "one:d")
+    assert raw.hexists(key("chaos", "blobs"), ":one:d")
 
     await queue.remove("one")
 
@@ -187,10 +187,10 @@ async def hand_over(queue: Queue, hand: Hand, job_id: str) -> Any:
     job = await got(queue, job_id)
     assert job.state is State.ACTIVE
     places = await queue.redis.command(
-        "HGET", queue.store.keys["jobs"], job_id, key=queue.store.keys.prefix
+        "HGET", queue.store.keys["jobs"], job.ref, key=queue.store.keys.prefix
     )
     lane, _, entry = places.partition(b":")
-    await queue.store.call("release", (lane, entry, job_id, 0), token="")
+    await queue.store.call("release", (lane, entry, job.ref, 0), token="")
     (claim,) = await hand.take(1)
     assert claim.job.id == job_id
     return claim

@@ -314,7 +314,7 @@ def test_consecutive_jobs_with_the_same_options_share_a_run() -> None:
         (0, 0, 0, "C", 1),
         (5, 9, 8, "E", 1),
     ]
-    assert batch.ids[1] == "mine"
+    assert batch.ids[1] == ":mine"
     assert batch.delayed == [False] * 6 + [True]
 
 

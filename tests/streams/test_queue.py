@@ -45,7 +45,7 @@ async def test_a_known_id_is_answered_with_the_state_of_its_job(
 
     again = await queue.add("other", {"n": 2}, job_id="one", delay=5)
 
-    assert again == Added("one", state, True)
+    assert again == Added(":one", state, True)
     after = await got(queue)
     # The start of a running job is told as "idle for so long": a millisecond may lie between.
     assert after.model_copy(update={"processed_on": 0}) == before.model_copy(
@@ -67,8 +67,8 @@ async def test_a_job_given_back_is_waiting_to_whoever_adds_it_again(
 async def test_the_same_id_twice_in_one_call_makes_one_job(queue: Queue) -> None:
     twice = [NewJob("work", {"n": n}, JobOptions(job_id="one")) for n in (1, 2)]
     assert await queue.add_many(twice) == [
-        Added("one", State.WAITING, False),
-        Added("one", State.WAITING, True),
+        Added(":one", State.WAITING, False),
+        Added(":one", State.WAITING, True),
     ]
     assert (await got(queue)).data == {"n": 1}
 
@@ -174,10 +174,10 @@ async def test_a_big_payload_and_result_come_back_whole_and_go_with_the_job(
         assert [(j.data, j.returnvalue) for j in await queue.page(State.COMPLETED, 0, 0)] == [
             (data, result)
         ]
-    assert sorted(raw.hkeys(blobs)) == [b"cleaned:d", b"cleaned:r", b"removed:d", b"removed:r"]
+    assert sorted(raw.hkeys(blobs)) == [b":cleaned:d", b":cleaned:r", b":removed:d", b":removed:r"]
 
     await queue.remove("removed")
-    assert sorted(raw.hkeys(blobs)) == [b"cleaned:d", b"cleaned:r"]
+    assert sorted(raw.hkeys(blobs)) == [b":cleaned:d", b":cleaned:r"]
     await queue.clean()
     assert raw.hkeys(blobs) == []
 

@@ -137,11 +137,11 @@ async def test_only_a_job_that_never_started_expires_after_it_was_given_back(
     queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
     options = JobOptions(job_id="one", expires=HOUR_MS, callback_url="https://example.com/hook")
     await queue.add_many([NewJob("work", {}, options)])
-    before = (await assert_consistent(queue)).places["one"].header
+    before = (await assert_consistent(queue)).places[":one"].header
     claim = await hand.take_one()
     assert await hand.settle(Ending(claim, "release", started=started)) == ["OK"]
     assert await hand.settle(Ending(claim, "release", started=started)) == ["ALREADY"]
-    after = (await assert_consistent(queue)).places["one"].header
+    after = (await assert_consistent(queue)).places[":one"].header
     assert after == before._replace(expires="" if started else before.expires, origin=claim.origin)
     view = await queue.get("one")
     assert view is not None

@@ -17,7 +17,7 @@ from schemas.job import State
 from schemas.spec import QueueSpec
 from streams import Queue, Redis, connect
 from streams.claims import Ending
-from streams.errors import LayoutTooNew
+from streams.errors import LayoutError
 from streams.keys import QueueKeys
 from streams.scripts import BY_SHA, RECORDS, SCRIPTS, parse
 
@@ -232,22 +232,23 @@ async def test_several_scripts_in_one_write_are_taught_together(redis: Redis, ra
     assert hand.claims.words(replies[0], 1) == ["OK"]
 
 
-async def test_a_newer_layout_is_refused(redis: Redis, raw: Any) -> None:
+@pytest.mark.parametrize(("layout", "remedy"), [(1, "empty Redis"), (3, "update this program")])
+async def test_another_layout_is_refused(redis: Redis, raw: Any, layout: int, remedy: str) -> None:
     queue = Queue(SPEC, redis)
-    raw.hset(queue.store.keys["meta"], "layout", 2)
+    raw.hset(queue.store.keys["meta"], "layout", layout)
     for call in (queue.add("work"), queue.counts(), queue.get("x"), Hand(redis, SPEC).take()):
-        with pytest.raises(LayoutTooNew, match="layout 2"):
+        with pytest.raises(
+            LayoutError, match=f"layout {layout}; this version reads layout 2: .*{remedy}"
+        ):
             await call
-    assert raw.hgetall(queue.store.keys["meta"]) == {b"layout": b"2"}
+    assert raw.hgetall(queue.store.keys["meta"]) == {b"layout": str(layout).encode()}
     assert raw.exists(queue.store.keys["jobs"]) == 0
 
 
-async def test_the_first_touch_writes_the_layout_and_keeps_an_older_one(
-    redis: Redis, raw: Any
-) -> None:
+async def test_the_first_touch_writes_the_layout(redis: Redis, raw: Any) -> None:
     queue = Queue(SPEC, redis)
     await queue.counts()
-    assert raw.hget(queue.store.keys["meta"], "layout") == b"1"
+    assert raw.hget(queue.store.keys["meta"], "layout") == b"2"
 
 
 async def test_an_add_whose_reply_is_lost_makes_one_job(own_server: Server) -> None:

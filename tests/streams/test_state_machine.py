@@ -15,6 +15,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from ledger import make_due
 from queue_life import HOOK, HOUR_MS, IDS, QueueLife
 
+from schemas.identity import JobRef
 from schemas.job import State
 from schemas.spec import Limiter, QueueSpec, Retention
 from streams import connect
@@ -32,7 +33,7 @@ class Life(QueueLife):
     def cancel(self, job_id: str) -> None:
         job = self.model.jobs.get(job_id)
         try:
-            word = self.do(self.queue.cancel(job_id))
+            word = self.do(self.queue.cancel(JobRef(job_id)))
         except NotFound:
             assert job is None
         except WrongState as error:
@@ -58,7 +59,7 @@ class Life(QueueLife):
     def remove(self, job_id: str) -> None:
         job = self.model.jobs.get(job_id)
         try:
-            self.do(self.queue.remove(job_id))
+            self.do(self.queue.remove(JobRef(job_id)))
         except NotFound:
             assert job is None
         except WrongState:
@@ -72,7 +73,7 @@ class Life(QueueLife):
     def revive(self, job_id: str) -> None:
         job = self.model.jobs.get(job_id)
         try:
-            self.do(self.queue.revive(job_id))
+            self.do(self.queue.revive(JobRef(job_id)))
         except NotFound:
             assert job is None
         except WrongState as error:
@@ -86,7 +87,7 @@ class Life(QueueLife):
     @rule(data=st.data())
     def advance(self, data: st.DataObject) -> None:
         job = self.model.jobs[data.draw(st.sampled_from(sorted(self.model.due)))]
-        assert self.do(self.queue.advance(job.id)) is State.WAITING
+        assert self.do(self.queue.advance(JobRef(job.id))) is State.WAITING
         self.model.withdraw(job)
         self.model.wait(job, job.priority)
 
@@ -94,7 +95,7 @@ class Life(QueueLife):
     def prioritize(self, job_id: str, priority: int) -> None:
         job = self.model.jobs.get(job_id)
         try:
-            state = self.do(self.queue.prioritize(job_id, priority))
+            state = self.do(self.queue.prioritize(JobRef(job_id), priority))
         except NotFound:
             assert job is None
         except WrongState as error:
@@ -155,9 +156,9 @@ class Life(QueueLife):
             State.FAILED: [job.id for job in reversed(model.dead)],
         }
         for state, expected in pages.items():
-            assert [v.id for v in self.do(self.queue.page(state, 0, 99))] == expected
+            assert [v.ref for v in self.do(self.queue.page(state, 0, 99))] == expected
         for job_id in IDS:
-            view, job = self.do(self.queue.get(job_id)), model.jobs.get(job_id)
+            view, job = self.do(self.queue.get(JobRef(job_id))), model.jobs.get(job_id)
             assert (view is None) == (job is None)
             if view is not None and job is not None:
                 assert (view.state, view.attempts_made) == (job.state, job.made)

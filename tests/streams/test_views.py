@@ -12,6 +12,8 @@ def test_a_completed_job_as_people_see_it() -> None:
     job = job_view("chaos", State.COMPLETED, b"9-0", [*RECORD, BODY], {"progress": b"50"})
     assert job.model_dump(by_alias=True, exclude={"opts"}) == {
         "id": "id",
+        "ref": "id",
+        "organizationId": None,
         "name": "n",
         "queue": "chaos",
         "state": "completed",

@@ -21,8 +21,8 @@ def entries(raw: Any, queue: str, name: str) -> list[tuple[bytes, dict[bytes, by
 
 
 def ids(raw: Any, queue: str, name: str) -> list[str]:
-    """The job ids in one of a queue's streams, oldest first."""
-    return [fields[b"j"].decode() for _, fields in entries(raw, queue, name)]
+    """The job ids in one of a queue's streams, oldest first, as the platform knows them."""
+    return [fields[b"j"].decode().removeprefix(":") for _, fields in entries(raw, queue, name)]
 
 
 def pending(raw: Any, queue: str) -> int:
@@ -40,7 +40,7 @@ def ended_events(raw: Any, queue: str, word: str) -> Counter[str]:
     told: Counter[str] = Counter()
     for _, fields in entries(raw, queue, "events"):
         if fields[b"e"].decode() == word:
-            told.update(fields[b"i"].decode().split())
+            told.update(word.removeprefix(":") for word in fields[b"i"].decode().split())
     return told
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from by_hand import BOOM, Hand, clock_ms, clock_passes
 
+from schemas.identity import JobRef
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import Limiter, QueueSpec
 from streams import NewJob, Queue, Redis
@@ -32,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def job(job_id: str, data: dict[str, Any] | None = None, **options: Any) -> NewJob:
-    return NewJob("work", data or {}, JobOptions(job_id=job_id, **options))
+    return NewJob("work", data or {}, JobOptions(**options), ref=job_id)
 
 
 @dataclass
@@ -77,7 +78,7 @@ async def populate(redis: Redis) -> Populated:
             job("late", expires=1, priority=6, callback_url=HOOK),
         ]
     )
-    await queue.cancel("run-marked")
+    await queue.cancel(JobRef("run-marked"))
     other = Hand(redis, SPEC, "long-gone")
     await other.claims.heartbeat({})
     await hand.claims.heartbeat({"queue": SPEC.name})
@@ -105,7 +106,7 @@ async def _ended(queue: Queue, hand: Hand) -> None:
         data = {"big": {"text": BIG}}
         await queue.add_many(
             [job(f"{how}-{n}", data.get(n), priority=0, **options[n]) for n in names]
-            + [NewJob("work", {}, JobOptions(priority=0), id=f"~cb:{how}")]
+            + [NewJob("work", {}, JobOptions(priority=0), ref=f"~cb:{how}")]
         )
         claims = await hand.take()
         if how == "done":
@@ -115,7 +116,7 @@ async def _ended(queue: Queue, hand: Hand) -> None:
 
 
 async def _active(queue: Queue, hand: Hand) -> dict[str, Claim]:
-    await queue.add(job_id="run-back", name="work", priority=1)
+    await queue.add_many([job("run-back", priority=1)])
     await hand.release(await hand.take_one())
     held = await hand.take(1)
     await queue.add_many(
@@ -156,7 +157,7 @@ async def commands(made: Populated) -> dict[str, Command]:
     """A call of every script, several of those that can do different things, by name."""
     store, held = made.queue.store, made.active
     mine = [claim for name, claim in held.items() if name != "run-marked"]
-    stray = [arg for c in mine for arg in (c.lane, c.entry, c.job.id)]
+    stray = [arg for c in mine for arg in (c.lane, c.entry, c.job.ref)]
     plain = held["run-plain"]
     fresh = [
         job("new-1"),
@@ -197,14 +198,14 @@ async def commands(made: Populated) -> dict[str, Command]:
         "heartbeat": store.command("heartbeat", worker="other", slots=1, info=b"{}"),
         "leave": store.command("leave", worker="by-hand"),
         "leave idle": store.command("leave", worker="long-gone"),
-        "lookup": store.command("lookup", id="run-plain"),
+        "lookup": store.command("lookup", ("nobody", "run-plain")),
         "note progress": store.command(
             "note", id="run-plain", place=plain.place, kind="p", value=b"1", most=1, room=0
         ),
         "note line": store.command(
             "note", id="run-plain", place=plain.place, kind="l", value=b'"x"', most=100, room=16384
         ),
-        "open": store.command("open", layout=1),
+        "open": store.command("open", layout=2),
         "promote": store.command("promote", interval_ms=1_000),
         "prune": store.command(
             "prune", completed_ms=0, completed_count=1, failed_ms=0, failed_count=1, interval_ms=9

@@ -14,13 +14,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from queue_model import MAX_STALLS, Model, ModelJob
 
+from schemas.identity import JobRef, batch_job_ref, callback_id, chosen_ref, publication_id
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue
 from streams.claims import Claim, Claims, Ending
 from streams.upkeep import Upkeep
 
-IDS = ["~cb:q:1-0:x", *(f"j{n}" for n in range(11))]
+IDS = [
+    callback_id("q", "1-0", (":x", "1", 1)),
+    publication_id("a-b", 2),
+    batch_job_ref(chosen_ref("org-a", "batch"), 0),
+    batch_job_ref("0" * 26, 1),
+    JobRef("0123456789abcdefghijklmnop"),
+    chosen_ref(None, "0123456789abcdefghijklmnop"),
+    chosen_ref("org-a", "0123456789abcdefghijklmnop"),
+    *(chosen_ref(whose, "j") for whose in (None, "org-a", "org-b")),
+    chosen_ref(None, ":j"),
+    chosen_ref("org-a", "!" + "}" * 127),
+]
+"""Of every kind, and such as differ only by whose they are."""
 WORKERS = ["w0", "w1", "w2"]
 HOUR_MS = 3_600_000
 BIG = "x" * 33_000
@@ -35,7 +48,7 @@ NEW_JOBS = st.builds(
         "x",
         {"text": {"big": BIG}.get(text, text)} if text else {},
         JobOptions(**options),
-        id=job_id,
+        ref=job_id,
     ),
     text=st.sampled_from(["", "", "big"]) | st.text(TEXT, max_size=20),
     job_id=st.sampled_from(["", "", "", "", *IDS]),
@@ -102,12 +115,12 @@ class QueueLife(RuleBasedStateMachine):
         for new, answer in zip(jobs, answers, strict=True):
             options = new.options
             assert options is not None
-            known = self.model.jobs.get(new.id)
+            known = self.model.jobs.get(new.ref)
             assert answer.deduplicated == (known is not None)
             if known is not None:
                 assert answer.state == known.state
                 continue
-            job = _modelled(new.id, options)
+            job = _modelled(new.ref, options)
             self.model.jobs[job.id] = job
             job.data = new.data
             if options.delay:
@@ -129,7 +142,7 @@ class QueueLife(RuleBasedStateMachine):
         claimed, _ = self.do(self.hands[worker].claim(link, want))
         word, expected = self.model.claim(want, claimed.now_ms)
         assert claimed.word == word
-        assert [claim.job.id for claim in claimed.claims] == [job.id for job in expected]
+        assert [claim.job.ref for claim in claimed.claims] == [job.id for job in expected]
         for claim, job in zip(claimed.claims, expected, strict=True):
             job.worker, job.entry, job.lane = worker, claim.entry.decode(), int(claim.lane)
             assert (claim.job.attempts_made, claim.job.header.started) == (job.made, job.started)
@@ -193,7 +206,7 @@ class QueueLife(RuleBasedStateMachine):
             *sorted((e for e in endings if e.kind == "complete"), key=lambda e: e.claim.lane),
             *(e for e in endings if e.kind != "complete"),
         ]:
-            job = self.model.jobs[one.claim.job.id]
+            job = self.model.jobs[one.claim.job.ref]
             self.stale.append((self.held.pop(job.id), False))
             match one.kind:
                 case "complete":
@@ -217,7 +230,7 @@ class QueueLife(RuleBasedStateMachine):
         renewed = self.do(self.hands[worker].renew(claims, 0))
         assert sorted(c.origin for c in renewed.lost) == sorted(c.origin for c in stale)
         marked = {job.id for job in self.model.jobs.values() if job.marked}
-        assert {c.job.id for c in renewed.cancelled} == marked & {c.job.id for c in claims}
+        assert {c.job.ref for c in renewed.cancelled} == marked & {c.job.ref for c in claims}
         strays = {(c.lane, c.entry): job_id for job_id, c in mine.items() if job_id not in named}
         assert set(renewed.strays) == set(strays)
         if give_back:
@@ -233,15 +246,15 @@ class QueueLife(RuleBasedStateMachine):
         for claim in (self.held[job_id] for job_id in data.draw(_some(sorted(self.held), 5))):
             assert self.do(self.hands["w0"].progress(claim, {"done": 5}))
             assert self.do(self.hands["w1"].log(claim, "a line"))
-            assert self.do(self.queue.get(claim.job.id)).progress == {"done": 5}
-            assert self.do(self.queue.logs(claim.job.id))[-1] == "a line"
+            assert self.do(self.queue.get(JobRef(claim.job.ref))).progress == {"done": 5}
+            assert self.do(self.queue.logs(JobRef(claim.job.ref)))[-1] == "a line"
         for claim, _ in self.stale[-3:]:
             assert not self.do(self.hands["w0"].progress(claim, 1))
             assert not self.do(self.hands["w1"].log(claim, "late"))
 
 
 def _named(job: NewJob, free: Iterator[str]) -> NewJob:
-    return job if job.id else replace(job, id=next(free, IDS[0]))
+    return job if job.ref else replace(job, ref=next(free, IDS[0]))
 
 
 def _some(values: Sequence[Any], most: int, least: int = 0) -> st.SearchStrategy[list[Any]]:
