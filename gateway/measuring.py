@@ -151,6 +151,8 @@ class Depths:
                 yield Row("credstream_queue_jobs", (queue, state), count)
             oldest_s = (counts.oldest_waiting_ms or 0) / 1000
             for name, value in {
+                "bullmq_jobs_total": counts.ended_completed + counts.ended_failed,
+                "bullmq_jobs_failed_total": counts.ended_failed,
                 "bullmq_jobs_waiting": counts.waiting,
                 "credstream_queue_due": counts.due,
                 "credstream_queue_demand": demand(counts),

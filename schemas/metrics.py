@@ -176,20 +176,6 @@ METRICS: tuple[Metric, ...] = (
         _WORKER,
         "Deliveries of e-mail by what became of them.",
     ),
-    Metric(
-        "bullmq_jobs_total",
-        "counter",
-        _QUEUE,
-        _WORKER,
-        "Jobs that ended: the sum of credstream_jobs_total.",
-    ),
-    Metric(
-        "bullmq_jobs_failed_total",
-        "counter",
-        _QUEUE,
-        _WORKER,
-        "Jobs that ended without a result.",
-    ),
     # What lies in Redis: the same from every gateway, so `max by (queue)`.
     Metric(
         "credstream_queue_jobs", "gauge", ("queue", "state"), _GATEWAY, "Jobs by where they lie."
@@ -232,6 +218,16 @@ METRICS: tuple[Metric, ...] = (
         "Custom queues that are not shown here because there are too many.",
     ),
     Metric("bullmq_jobs_waiting", "gauge", _QUEUE, _GATEWAY, "Jobs in state waiting."),
+    Metric(
+        "bullmq_jobs_total", "counter", _QUEUE, _GATEWAY, "Jobs that workers brought to an end."
+    ),
+    Metric(
+        "bullmq_jobs_failed_total",
+        "counter",
+        _QUEUE,
+        _GATEWAY,
+        "Jobs that workers brought to an end without a result.",
+    ),
     # HTTP.
     Metric(
         "credstream_http_requests_total",

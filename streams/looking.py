@@ -48,6 +48,10 @@ class Counts:
     """Delayed jobs whose time has come (part of `delayed`)."""
     outbox: int = 0
     """Endings whose callback is not queued yet."""
+    ended_completed: int = 0
+    """Jobs that workers completed since the queue was made, some seconds late."""
+    ended_failed: int = 0
+    """The same of jobs that failed."""
 
     @property
     def total(self) -> int:
@@ -250,6 +254,8 @@ class Looking:
             concurrency=int(reply[12]) if reply[12] else None,
             due=reply[13],
             outbox=reply[14],
+            ended_completed=int(reply[15]),
+            ended_failed=int(reply[16]),
         )
 
 

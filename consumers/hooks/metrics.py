@@ -155,8 +155,6 @@ class JobNumbers:
         self._fold()
         queue = (self.queue,)
         ended = {"completed": self.attempts["completed"], "failed": self.attempts["failed"]}
-        yield Row("bullmq_jobs_total", queue, sum(ended.values()))
-        yield Row("bullmq_jobs_failed_total", queue, ended["failed"])
         for outcome, count in ended.items():
             yield Row("credstream_jobs_total", (self.queue, outcome), count)
         for outcome, count in self.attempts.items():

@@ -1,7 +1,8 @@
 #!lua flags=no-writes
 -- counts: how many jobs lie where, exactly, and what an operator asks next.
 --   answers word, now, waiting, active, completed, failed, delayed, paused, live workers,
---   ms the oldest waiting job has waited (-1: none), max, duration, concurrency, due, outbox
+--   ms the oldest waiting job has waited (-1: none), max, duration, concurrency, due, outbox,
+--   how many jobs workers have completed, and brought to a failure, from the first on
 -- from: any
 -- to: any
 -- keys: @lanes delayed completed dead meta beats outbox
@@ -31,8 +32,8 @@ for k = 1, #seen do
 end
 local due = 0
 for n = 0, 10 do due = due + redis.call('ZCOUNT', delayed, n * 1e13, n * 1e13 + now) end
-local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency')
+local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency', 'ended:c', 'ended:f')
 return {'OK', now, length - active, active, redis.call('XLEN', completed), redis.call('XLEN', dead),
   redis.call('ZCARD', delayed), facts[1] and 1 or 0, alive, oldest and math.max(0, now - oldest) or -1,
   facts[2] or '', facts[3] or '', facts[4] or '', due,
-  redis.call('XLEN', outbox)}
+  redis.call('XLEN', outbox), facts[5] or '0', facts[6] or '0'}

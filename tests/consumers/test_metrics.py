@@ -59,7 +59,6 @@ async def test_everything_in_the_table_is_there_from_the_first_scrape_and_nothin
             assert value(series, "credstream_jobs_total", queue=queue, outcome=outcome) == 0
         for reason in REASONS:
             assert value(series, "credstream_dead_letters_total", queue=queue, reason=reason) == 0
-        assert value(series, "bullmq_jobs_failed_total", queue=queue) == 0
     for outcome in WEBHOOKS:
         assert value(series, "credstream_webhook_attempts_total", outcome=outcome) == 0
     for outcome in MAILS:
@@ -115,8 +114,6 @@ async def test_what_becomes_of_jobs_is_counted(redis: Redis) -> None:
     for outcome, count in {"completed": 2, "failed": 2, "retried": 1, "later": 1}.items():
         assert value(series, "credstream_attempts_total", **here, outcome=outcome) == count
     assert value(series, "credstream_jobs_total", **here, outcome="completed") == 2
-    assert value(series, "bullmq_jobs_total", **here) == 4
-    assert value(series, "bullmq_jobs_failed_total", **here) == 2
     assert value(series, "credstream_dead_letters_total", **here, reason="rejected") == 1
     assert value(series, "credstream_dead_letters_total", **here, reason="failed") == 1
     assert value(series, "credstream_attempt_errors_total", **here, code="bad_input") == 1

@@ -6,18 +6,22 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from processes import until
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumers import Reject, Worker
+from consumers.hooks.minutes import counted
 from gateway.app import TABLE, create_app
 from gateway.directory import Directory
 from gateway.measuring import Depths, Lag
 from gateway.metrics import METRICS, metrics_port
 from gateway.server import listening
 from gateway.settings import GatewaySettings
+from schemas.job import JobOptions
 from schemas.metrics import METRICS as DEFINED
 from schemas.metrics import names_of
 from schemas.spec import catalog
-from streams import Queue, Redis
+from streams import Job, NewJob, Queue, Redis
 from tests.gateway.conftest import Hands
 from tests.gateway.samples import Serve
 
@@ -51,7 +55,8 @@ async def test_everything_in_the_table_is_exported_and_nothing_else(http: Client
     ours = {name for name, _ in series if name.startswith(("credstream_", "bullmq_"))}
     assert ours == names_of("gateway")
     for queue in catalog():
-        assert value(series, "bullmq_jobs_waiting", queue=queue) == 0
+        for name in ("waiting", "total", "failed_total"):
+            assert value(series, f"bullmq_jobs_{name}", queue=queue) == 0
         assert value(series, "credstream_jobs_added_total", queue=queue) == 0
 
 
@@ -76,6 +81,35 @@ async def test_depths_are_those_of_redis(
     assert value(series, "bullmq_jobs_waiting", **here) == 2
     assert value(series, "credstream_queue_oldest_waiting_seconds", **here) >= 0
     assert value(series, "credstream_queue_paused", **here) == 0
+
+
+async def test_what_workers_ended_is_served_beside_what_waits(
+    redis: Redis, queue: Queue, issuance: dict[str, Any], serve: Serve
+) -> None:
+    """All three names in one scrape of a gateway, and they outlive the workers."""
+
+    async def handle(job: Job) -> None:
+        if job.attempts == 1:
+            raise Reject("no")
+
+    here = {"queue": "vc-issuance"}
+    for round_of in (1, 2):
+        await queue.add_many(
+            [NewJob("issue", issuance, JobOptions(attempts=n % 3 + 1)) for n in range(9)]
+        )
+        worker = Worker(queue.spec, handle, redis=redis)
+        async with counted(redis, [worker], every_s=0.01), worker:
+            await until(lambda: is_idle(queue), within_s=20, what="all have ended")
+        async with serve(ANY_PORT) as http:
+            series = await scrape(http)
+        assert value(series, "bullmq_jobs_total", **here) == 9 * round_of
+        assert value(series, "bullmq_jobs_failed_total", **here) == 3 * round_of
+        assert value(series, "bullmq_jobs_waiting", **here) == 0
+
+
+async def is_idle(queue: Queue) -> bool:
+    counts = await queue.counts()
+    return counts.waiting == counts.active == 0
 
 
 async def test_demand_is_the_backlog_after_endings_out_of_order_and_removals(
