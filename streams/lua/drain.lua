@@ -14,7 +14,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HLEN', jobs); redis.call('ZCARD', lanes); redis.call('ZCARD', delayed); redis.call('HLEN', delayed_jobs)
 redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('LLEN', gone); redis.call('HLEN', gone_jobs)
-redis.call('XLEN', events); redis.call('XLEN', audit)
+redis.call('XLEN', events); redis.call('XLEN', audit); redis.call('XLEN', KEYS[1])
 
 local left, more = math.min(most, 500), false
 for n = -1, 10 do

@@ -221,6 +221,8 @@ async def commands(made: Populated) -> dict[str, Command]:
         "causes": store.command("causes", cursor="", take=3),
         "outbox": store.command("outbox", begin="-", most=2),
         "upkeep": _upkeep(made),
+        "drain": store.command("drain", with_delayed=0, most=500, who=WHO, once=""),
+        "drain delayed": store.command("drain", with_delayed=1, most=500, who=WHO, once=""),
         "causes none": store.command("causes", cursor="", take=0),
     }
     many = [*held, *(f"{place}-plain" for place in ("done", "dead", "wait")), "far", "nobody"]
