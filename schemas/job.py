@@ -144,8 +144,35 @@ def _plain_number_is_a_fixed_delay(value: Any) -> Any:
 
 Flag = Annotated[bool, Field(strict=True)]
 """true or false; 1 is not true."""
-Keep = Flag | KeepFor
-"""true: not kept. false: kept without limit. {age}: kept that many seconds."""
+
+
+class KeepCount(Wire):
+    """BullMQ's `{count, age?}`: keep the last `count` ended jobs, none older than `age` seconds."""
+
+    count: Annotated[Integer, Field(ge=0, le=2**31 - 1)]
+    age: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS // 1000)] | None = None
+
+
+def _keep_by_count(value: Any) -> Any:
+    """A count of 0 keeps nothing. Any other leaves the count to the queue's retention: jobs of
+    others lie in the queue, too, and nobody removes these."""
+    is_count = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_count or (isinstance(value, dict) and "count" in value):
+        kept = KeepCount.model_validate({"count": value} if is_count else value)
+        age = None if kept.age is None else KeepFor(age=kept.age)
+        return True if kept.count == 0 else age
+    return value
+
+
+Keep = Annotated[
+    Flag | KeepFor | None,
+    BeforeValidator(
+        _keep_by_count,
+        json_schema_input_type=Flag | KeepFor | KeepCount | Annotated[int, Field(ge=0)] | None,
+    ),
+]
+"""true: not kept. false: kept without limit. {age}: kept that many seconds. A number or {count}: as
+many as the queue keeps of all jobs, or none for 0."""
 
 
 BackoffOrDelay = Annotated[
@@ -172,8 +199,8 @@ class JobOptions(Wire):
     """Milliseconds one run may take; 0: no limit. Without it the queue's limit holds."""
     expires: Annotated[Integer, Field(ge=1, le=MAX_DELAY_MS)] | None = None
     """Milliseconds after submission by which a worker must have started it, else it dies."""
-    remove_on_complete: Keep | None = None
-    remove_on_fail: Keep | None = None
+    remove_on_complete: Keep = None
+    remove_on_fail: Keep = None
     job_id: JobId | None = None
     callback_url: WebUrl | None = None
     traceparent: Traceparent | None = None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import base58
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -40,6 +41,18 @@ MAX_SCHEMAS = 8
 MAX_CLAIM_LEVELS = MAX_JSON_DEPTH - 2
 """The token around the claims has two more, and verifiers take no more than 64 in all (F7)."""
 
+MAX_EC_KEY_CHARS = 128
+"""Longer ones are RSA keys."""
+_KEY_BYTES = {
+    b"\xed\x01": 32,
+    b"\xec\x01": 32,
+    b"\xe7\x01": 33,
+    b"\x80\x24": 33,
+    b"\x81\x24": 49,
+    b"\x82\x24": 67,
+}
+"""Multicodec of Ed25519, X25519, secp256k1, P-256, P-384 and P-521 -> length of the key."""
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TERM = re.compile(r"[^\s\x00-\x20@:/?#\[\]\\<>\"{}|^`][^\s\x00-\x20:/?#\[\]\\<>\"{}|^`]*")
 _ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\\<>\"{}|^`]+")
 
@@ -77,6 +90,28 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+def _beginning_of_day(value: Any) -> Any:
+    """A date alone, as 2030-01-01, is the beginning of that day in UTC, as in JavaScript."""
+    return f"{value}T00:00:00Z" if isinstance(value, str) and _DAY.fullmatch(value) else value
+
+
+def _whole_did_key(value: str) -> str:
+    """A did:key must hold a whole key; whether it is a point of its curve is found out later."""
+    text = value.removeprefix("did:key:")
+    if text == value or len(text) > MAX_EC_KEY_CHARS:
+        return value
+    try:
+        raw = base58.b58decode(text[1:]) if text.startswith("z") else b""
+    except ValueError:
+        raw = b""
+    if _KEY_BYTES.get(raw[:2]) != len(raw) - 2:
+        raise ValueError(
+            "is not a whole did:key, but a placeholder or a part of one: put in the DID that a "
+            "job of did-operations made"
+        )
+    return value
+
+
 Url = Annotated[
     str, StringConstraints(min_length=1, max_length=2_048), AfterValidator(_absolute_url)
 ]
@@ -84,6 +119,10 @@ TypeName = Annotated[
     str, StringConstraints(min_length=1, max_length=512), AfterValidator(_term_or_absolute_url)
 ]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=4_096, strict=True)]
+
+
+DayOrDateTime = Annotated[DateTimeStamp, BeforeValidator(_beginning_of_day)]
+WholeDid = Annotated[Did, AfterValidator(_whole_did_key)]
 
 
 class CredentialSchema(Payload):
@@ -128,16 +167,16 @@ class VcIssuance(Payload):
     """A credential document of the data model; issuerDid and subjectDid, if given, must agree."""
     data_model: DataModel | None = None
     """None: the one of `credential`, else the installation's (VC_DATA_MODEL)."""
-    issuer_did: Did | None = None
+    issuer_did: WholeDid | None = None
     """A DID whose key this installation holds for `organizationId`."""
-    subject_did: Did | None = None
+    subject_did: WholeDid | None = None
     credential_type: TypeName | None = None
     """A term or an absolute URL; "VerifiableCredential" adds no second type."""
-    claims: Annotated[JsonObject, Field(min_length=1)] | None = None
+    claims: JsonObject | None = None
     """credentialSubject without `id`; an `id` of its own must equal `subjectDid`."""
-    expiration_date: DateTimeStamp | None = None
+    expiration_date: DayOrDateTime | None = None
     """validUntil in data model 2.0, as written; expirationDate and exp in 1.1."""
-    valid_from: DateTimeStamp | None = None
+    valid_from: DayOrDateTime | None = None
     """None: from the time of issuance."""
     contexts: (
         Annotated[

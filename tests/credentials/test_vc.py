@@ -290,7 +290,7 @@ def test_a_whole_credential_may_be_one_of_the_past() -> None:
 
 
 def test_both_ways_of_naming_issuer_and_subject_agree() -> None:
-    other = "did:key:z6MkfooOther"
+    other = "did:key:z6Mkep5fVM4bYDJkjDaVxhKPq6n9Ud9MYcCQjLQjWXqQN7uo"
     assert of_whole(given={"issuerDid": ISSUER, "subjectDid": SUBJECT})["issuer"] == ISSUER
     assert refused(lambda: of_whole(given={"issuerDid": other})) == "issuer_mismatch"
     assert refused(lambda: of_whole(given={"subjectDid": other})) == "subject_mismatch"

@@ -123,7 +123,7 @@ def test_a_key_of_another_did(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ((CLAIMS, "--dev"), "invalid_payload", "/subjectDid: Field required"),
+        ((CLAIMS, "--dev"), "invalid_payload", "/subjectDid: is required"),
         ((CLAIMS, "--dev", *WORDS, "--member", '{"x": 1}'), "invalid_payload", "/x: Extra"),
         ((CLAIMS, "--dev", *WORDS, "--expires", "soon"), "invalid_payload", "/expirationDate"),
         (

@@ -71,7 +71,8 @@ def test_a_credential_type(good: Good, value: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "2035-01-01", "2035-01-01T00:00:00", "2035-01-01 00:00:00Z", "2035-01-01T00:00Z",
+        "2035-02-29", "2035-1-1", "2035-01-01Z", "20350101", "2035-01-01T00:00:00",
+        "2035-01-01 00:00:00Z", "2035-01-01T00:00Z",
         "2035-13-01T00:00:00Z", "2035-02-29T00:00:00Z", "2035-01-01T24:00:00Z",
         "2035-01-01T00:00:60Z", "2035-01-01T00:00:00z", "2035-01-01T00:00:00+0100",
         "2035-01-01T00:00:00+15:00", "2035-01-01T00:00:00Z\n", "٢٠٣٥-01-01T00:00:00Z",
@@ -94,7 +95,7 @@ def test_a_date_time_with_offset(good: Good, value: str) -> None:
 @pytest.mark.parametrize(
     "claims",
     [
-        {}, [], None, "x", [{"a": 1}], {1: 2}, {"a": math.nan}, {"a": [math.inf]}, {"a": "\ud800"},
+        [], None, "x", [{"a": 1}], {1: 2}, {"a": math.nan}, {"a": [math.inf]}, {"a": "\ud800"},
         {"\udfff": 1}, {"a": object()}, {"a": b"x"}, {"a": (1, 2)}, {"a": 2**64},
         {"@id": "did:example:other"},
         {"@context": "https://evil.example"}, {"id": "did:example:other", "a": 1}, {"id": None},
@@ -103,6 +104,49 @@ def test_a_date_time_with_offset(good: Good, value: str) -> None:
 )  # fmt: skip
 def test_claims_that_are_refused(places: Places, claims: object) -> None:
     assert places(VcIssuance, claims=claims) == {"claims"}
+
+
+def test_the_forms_of_other_systems(good: Good) -> None:
+    given = good[VcIssuance] | {"claims": {}, "expirationDate": "2030-01-01"}
+    request = VcIssuance.model_validate(given | {"validFrom": "2024-02-29"})
+    assert request.claims == {}
+    assert request.expiration_date == "2030-01-01T00:00:00Z"
+    assert request.valid_from == "2024-02-29T00:00:00Z"
+    again = VcIssuance.model_validate(request.model_dump(by_alias=True))
+    assert again == request
+
+
+@pytest.mark.parametrize("name", ["issuerDid", "subjectDid"])
+@pytest.mark.parametrize(
+    "did",
+    [
+        "did:key:z6Mk...", "did:key:z6Mk", "did:key:z", "did:key:x", "did:key:nonsense",
+        "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2do",
+        "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doKK",
+        "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2d0K",
+        "did:key:zDnaeUyom2PAVCPzd7M5T23SXy8zsoj56mPaBWBMqmvBM8G8",
+        "did:key:z6MkYOUR-DID-HERE",
+    ],
+)  # fmt: skip
+def test_placeholders_are_refused_at_the_door(good: Good, name: str, did: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        VcIssuance.model_validate(good[VcIssuance] | {name: did})
+    (fault,) = refusal.value.errors()
+    assert fault["loc"] == (name,)
+    assert "did-operations" in fault["msg"]
+
+
+@pytest.mark.parametrize(
+    "did",
+    [
+        "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
+        "did:key:zDnaeUyom2PAVCPzd7M5T23SXy8zsoj56mPaBWBMqmvBM8G8G",
+        "did:web:issuer.example",
+        "did:example:...",
+    ],
+)
+def test_whole_dids(good: Good, did: str) -> None:
+    assert VcIssuance.model_validate(good[VcIssuance] | {"subjectDid": did}).subject_did == did
 
 
 def test_as_many_values_as_there_may_be(good: Good) -> None:
@@ -205,7 +249,7 @@ def test_further_members(good: Good, members: dict[str, Any]) -> None:
     [
         ({"dataModel": "1.0"}, ("dataModel",)),
         ({"dataModel": 2.0}, ("dataModel",)),
-        ({"validFrom": "2030-01-01"}, ("validFrom",)),
+        ({"validFrom": "2030-01-32"}, ("validFrom",)),
         ({"contexts": []}, ("contexts",)),
         ({"contexts": "https://a.example/c"}, ("contexts",)),
         ({"contexts": ["relative"]}, ("contexts", 0)),
