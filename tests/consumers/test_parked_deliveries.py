@@ -5,7 +5,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from by_hand import PATIENCE_S, Hand, clock_ms
+from by_hand import PATIENCE_S, Hand, clock_ms, clock_passes
 from deliveries import data
 from processes import until
 from receivers import Seen, receiver, reply
@@ -257,3 +257,25 @@ async def test_a_place_that_is_kept_for_nobody_is_given_to_the_next(redis: Redis
     await ParkedDeliveries(redis, SPEC.name, ONE).release(at(url).id, settled.room)
     assert await store.admit(redis, at(url), "newer", "newer 1", ONE) == ()
     assert not raw.exists(KEYS["gates"])
+
+
+async def test_places_kept_for_jobs_that_never_come_do_not_add_up(redis: Redis, raw: Any) -> None:
+    """However often places are promised meanwhile, all promises end ten seconds after the first."""
+    url, rules = "https://example.com/", Rules(concurrency=3)
+    about = at(url).keys["about"]
+    leases = [f"j{n} {n}" for n in range(3)]
+    for lease in leases:
+        assert await store.admit(redis, at(url), lease[:2], lease, rules) == ()
+    for n in range(9):
+        later = await store.admit(redis, at(url), f"parked{n}", f"parked{n} 1", rules)
+        assert isinstance(later, store.Later)
+    ends = set()
+    for promised, lease in enumerate(leases, start=1):
+        settled = await store.settle(redis, at(url), lease, store.Ended("success"), rules)
+        assert settled.room == 1
+        assert int(raw.hget(about, "promised")) == promised
+        ends.add(raw.hget(about, "promised_until"))
+        await clock_passes(redis, SPEC.name, await clock_ms(redis, SPEC.name) + 1)
+    assert len(ends) == 1
+    raw.hset(about, "promised_until", 1)
+    assert await store.admit(redis, at(url), "newer", "newer 1", rules) == ()

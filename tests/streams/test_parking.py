@@ -156,6 +156,16 @@ async def test_a_clock_that_is_set_back_hides_no_gate(
     assert (await parking.due()).gates == [(HERE.name, 1)]
 
 
+async def test_no_gate_is_looked_at_while_the_queue_is_paused(
+    queue: Queue, hand: Hand, parking: Parking
+) -> None:
+    await park(queue, hand, "a")
+    await queue.pause()
+    assert (await parking.due()).gates == []
+    await queue.resume()
+    assert (await parking.due()).gates == [(HERE.name, 1)]
+
+
 async def test_twenty_gates_a_call_and_none_is_forgotten(
     queue: Queue, hand: Hand, parking: Parking
 ) -> None:

@@ -99,7 +99,7 @@ class Model:
 
     def _promise(self, promises: int, more: int) -> None:
         self.promises = promises
-        if more:
+        if more and promises == more:
             self.promised_until = self.now + self.numbers.promise_ms
 
     def floor(self, reason: str) -> int:

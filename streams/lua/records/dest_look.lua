@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- dest_look: how many of `count` jobs that are parked for a destination may come now. Places are
---   promised to them for 10 s: jobs that were not parked do not get them; `unused` were promised before
---   and nobody came. Of a disabled destination some come, too: to fail.
+--   promised to them: jobs that were not parked do not get them. Promises end together, 10 s after the
+--   first, so that those for jobs that never come do not add up. `unused` were promised before and
+--   nobody came. Of a disabled destination some come, too: to fail.
 --   answers word, how many, ms until it is worth looking again
 -- from: any
 -- to: any
@@ -26,6 +27,6 @@ local more = math.max(0, math.min(free - has, count + 0))
 if not known[11] and more == 0 then return {'OK', 0, look_ms} end
 
 redis.call('HSET', about, 'parked', count - more, 'promised', has + more)
-if more > 0 then redis.call('HSET', about, 'promised_until', now + 10000) end
+if more > 0 and has == 0 then redis.call('HSET', about, 'promised_until', now + 10000) end
 if not known[10] then redis.call('PEXPIRE', about, forget_ms) end
 return {'OK', more, look_ms}

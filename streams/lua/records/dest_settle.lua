@@ -75,7 +75,8 @@ end
 if not_before ~= known[4] then redis.call('HSET', about, 'not_before', not_before) end
 if more > 0 then
   redis.call('HINCRBY', about, 'parked', -more)
-  redis.call('HSET', about, 'promised', has + more, 'promised_until', now + 10000)
+  redis.call('HSET', about, 'promised', has + more)
+  if has == 0 then redis.call('HSET', about, 'promised_until', now + 10000) end
 end
 if not known[10] then redis.call('PEXPIRE', about, forget_ms) end
 if became ~= '' then
