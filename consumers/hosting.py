@@ -37,7 +37,7 @@ _NAMESPACE = uuid.UUID("0c4d7f0e-6a0a-5f0c-8d52-6a1f6f1b8e64")
 
 class HostingRefused(CredentialError):
     """What cannot be done to a hosted DID: `did_web_not_configured`, `did_not_hosted`,
-    `path_reserved`, `root_reserved`, `did_exists`, `did_unknown`, `did_not_owned`,
+    `path_reserved`, `root_reserved`, `did_exists`, `did_unknown`,
     `did_deactivated` or `version_conflict`."""
 
 
@@ -182,10 +182,8 @@ class _Draft:
 
 def _of_ours(known: HostedDid | None, request: DidOperation) -> HostedDid:
     """The record, if this request may change it. The text does not tell what is whose."""
-    if known is None:
+    if known is None or known.organization_id != request.organization_id:
         raise _refusal("MISSING")
-    if known.organization_id != request.organization_id:
-        raise _refusal("FOREIGN")
     if known.document is None:
         raise _refusal("DEACTIVATED")
     if request.details.version not in (None, known.version):
@@ -207,7 +205,8 @@ _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "EXISTS": ("did_exists", "This DID exists already; choose another path."),
     "DEACTIVATED": ("did_deactivated", "This DID was deactivated, which is for good."),
     "MISSING": ("did_unknown", "No such DID is hosted here for this organization."),
-    "FOREIGN": ("did_not_owned", "No such DID is hosted here for this organization."),
+    # The same words for both: whether another organization has a DID is not for everybody.
+    "FOREIGN": ("did_unknown", "No such DID is hosted here for this organization."),
     "CONFLICT": ("version_conflict", "The DID was changed meanwhile: look at it again."),
 }
 

@@ -67,12 +67,12 @@ class StatusLists:
         published when this returns. Another origin that issues the same id anew shares its
         entries, for the state belongs to the id.
 
-        Raises StatusError `credential_id_taken` (the id is another issuer's or organization's),
+        Raises StatusError `credential_id_taken` (the id is another issuer's),
         `credential_revoked` (another origin's credential of this id was revoked, which is for
         good); KeyRefused, SealError when the list cannot be signed.
         """
         owner = Owner(organization_id, issuer_did)
-        record = await status.find(self.redis, credential_id)
+        record = await status.find(self.redis, credential_id, organization_id)
         if record is not None:
             await self._refuse_unless_its_own(record, owner, digest(origin))
         places = dict(record.places) if record else {}
@@ -108,7 +108,7 @@ class StatusLists:
         if not published:
             await self.publish(place.list_id, owner.organization_id)
         try:
-            return await status.register(self.redis, credential_id, origin, purpose, place)
+            return await status.register(self.redis, owner, credential_id, origin, purpose, place)
         except status.Taken:
             raise _taken() from None
 
@@ -219,5 +219,5 @@ def _unknown() -> StatusError:
 def _taken() -> StatusError:
     return StatusError(
         "credential_id_taken",
-        "A credential of another issuer or organization has this id already.",
+        "A credential of another issuer of this organization has this id already.",
     )

@@ -13,15 +13,16 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field, StringConstraints
 
+from gateway.addressed import OF_ORGANIZATION
 from gateway.answer_shapes import CredentialStatus
 from gateway.body import read_model
 from gateway.concurrency import TooManyAtOnce, held
 from gateway.errors import Kind, Refusal
 from gateway.keys import DIRECTORY, REDIS
-from gateway.principal import Scope, principal_of
+from gateway.principal import Scope
 from gateway.routes import IF_NONE_MATCH, PREFER, Handler, Route
 from gateway.shapes import envelope
-from gateway.tenancy import deed
+from gateway.tenancy import deed, organization_asked
 from gateway.waiting import READER, Vanished, preferred_wait_s, wait_for_outcome
 from schemas.identity import inspection_id, publication_id
 from schemas.job import JobOptions, Wire
@@ -53,6 +54,12 @@ class CredentialNotFound(Refusal):
     """No credential of this id has a status here, or it is another tenant's."""
 
     kind = Kind(404, "credential_not_found", "There is no such credential")
+
+
+class SeveralCredentials(Refusal):
+    """The platform names a credential of which several organizations have one."""
+
+    kind = Kind(409, "credential_ambiguous", "Several credentials have this id")
 
 
 class StatusListNotFound(Refusal):
@@ -202,12 +209,19 @@ async def _change(request: web.Request, verb: str, wanted: tuple[Purpose, bool])
 
 async def _credential(request: web.Request, credential_id: str) -> tuple[status.Record, States]:
     """The one of this id. Raises CredentialNotFound, also for another tenant's."""
-    redis = request.app[REDIS]
-    found = len(credential_id) <= MAX_ID_CHARS and await status.find(redis, credential_id)
-    if found:
+    redis, own = request.app[REDIS], organization_asked(request)
+    found = None
+    if len(credential_id) <= MAX_ID_CHARS:
+        try:
+            found = await status.find(redis, credential_id, own)
+        except status.AmbiguousCredential:
+            raise SeveralCredentials(
+                "Several organizations have a credential of this id: name one (organizationId)."
+            ) from None
+    if found is not None:
         states = await status.states(redis, found.places)
         owner = next((state.owner for state in states.values()), None)
-        if owner is not None and principal_of(request).may_see(owner.organization_id):
+        if owner is not None and own in (None, owner.organization_id):
             return found, states
     raise CredentialNotFound("No credential of this id was issued here with a status.")
 
@@ -241,6 +255,7 @@ def _verb(name: str, handler: Handler) -> Route:
         Scope.OPERATE,
         body=StatusChange,
         answer=CredentialStatus,
+        query=(OF_ORGANIZATION,),
         headers=(PREFER,),
     )
 
@@ -250,7 +265,14 @@ ROUTES = (
     _verb("unrevoke", unrevoke),
     _verb("suspend", suspend),
     _verb("unsuspend", unsuspend),
-    Route("GET", "/credentials/{id}/status", show, Scope.READ, answer=CredentialStatus),
+    Route(
+        "GET",
+        "/credentials/{id}/status",
+        show,
+        Scope.READ,
+        answer=CredentialStatus,
+        query=(OF_ORGANIZATION,),
+    ),
     Route(
         "GET",
         "/status-lists/{id}",

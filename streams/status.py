@@ -2,8 +2,7 @@
 
 A pool is an (organization, issuer): its lists, one open list for each purpose, and the record of
 what operators did lie in one slot. A credential's record, under a hash of its id, names the pool
-and one place for each purpose; it never changes once written, the bits do. A credential's state is
-its bits and nothing else.
+and one place for each purpose, for each organization; it never changes once written, the bits do.
 """
 
 import secrets
@@ -11,6 +10,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from schemas.identity import scope_of
 from schemas.status import PURPOSES, Frame, Owner, Place, Purpose, fresh_name, is_list_id
 from streams import keys
 from streams.connection import Redis
@@ -83,23 +83,32 @@ class Flipped:
 
 
 class Taken(Exception):
-    """The id belongs to a credential of another issuer or organization."""
+    """The id belongs to a credential of another issuer of the organization."""
 
 
-async def find(redis: Redis, credential_id: str) -> Record | None:
-    """The record of a credential; None for one that has no status here."""
-    credential = keys.credential(credential_id)
-    wanted = ("pool", "origin", *PURPOSES)
-    found = await redis.command(b"HMGET", credential["credential"], *wanted, key=credential.prefix)
-    if found[0] is None:
-        return None
-    pool = found[0].decode()
-    places = {
-        purpose: Place.within(pool, place.decode())
-        for purpose, place in zip(PURPOSES, found[2:], strict=True)
-        if place is not None
-    }
-    return Record(pool, (found[1] or b"").decode(), places)
+class AmbiguousCredential(Exception):
+    """Several organizations have a credential of this id."""
+
+
+async def find(
+    redis: Redis, credential_id: str, organization_id: str | None = None
+) -> Record | None:
+    """The record of an organization's credential; None for one that has no status here. Without an
+    organization: that of whichever has one. Raises AmbiguousCredential when several have."""
+    at = keys.credential(credential_id)
+    flat = await redis.command(b"HGETALL", at["credential"], key=at.prefix)
+    found = {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
+    scopes = {name.partition(":")[0] for name in found}
+    if organization_id is not None:
+        scopes &= {scope_of(organization_id)}
+    if len(scopes) > 1:
+        raise AmbiguousCredential(credential_id)
+    for scope in scopes:
+        pool = found[f"{scope}:pool"]
+        own = {purpose: found.get(f"{scope}:{purpose}") for purpose in PURPOSES}
+        places = {p: Place.within(pool, short) for p, short in own.items() if short is not None}
+        return Record(pool, found[f"{scope}:origin"], places)
+    return None
 
 
 async def states(redis: Redis, places: Mapping[Purpose, Place]) -> dict[Purpose, State]:
@@ -124,10 +133,8 @@ async def states(redis: Redis, places: Mapping[Purpose, Place]) -> dict[Purpose,
 
 
 async def draw(redis: Redis, owner: Owner, purpose: Purpose, frame: Frame) -> tuple[Place, bool]:
-    """A random index that nobody has and nobody gets again, and whether its list is published.
-
-    Safe to repeat: what a lost reply has taken stays unused.
-    """
+    """A random index that nobody has and nobody gets again, and whether its list is published. Safe
+    to repeat: what a lost reply has taken stays unused."""
     name = await _open(redis, owner.pool, purpose, full="")
     while True:
         reply = await change(
@@ -149,16 +156,14 @@ async def draw(redis: Redis, owner: Owner, purpose: Purpose, frame: Frame) -> tu
 
 
 async def register(
-    redis: Redis, credential_id: str, origin: str, purpose: Purpose, place: Place
+    redis: Redis, owner: Owner, credential_id: str, origin: str, purpose: Purpose, place: Place
 ) -> Place:
-    """Write a place down for a credential; answers the one that counts, which may be older.
-
-    Raises Taken.
-    """
+    """Write a place down for a credential; answers the one that counts. Raises Taken."""
     reply = await change(
         redis,
         keys.credential(credential_id),
         "status_register",
+        scope=scope_of(owner.organization_id),
         pool=place.pool,
         origin=origin,
         purpose=purpose,
@@ -244,7 +249,7 @@ async def served(redis: Redis, list_id: str) -> Signed | None:
 
 
 async def published(redis: Redis, list_id: str) -> str | None:
-    """The signed list, a vc+jwt, as it is served; None when there is none."""
+    """The signed list (vc+jwt) as it is served; None when there is none."""
     signed = await served(redis, list_id)
     return signed.token if signed else None
 

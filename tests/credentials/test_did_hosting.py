@@ -256,7 +256,7 @@ async def test_a_did_is_changed_by_its_organization_only(web: Web, custody: Cust
     for operation in ("update", "deactivate"):
         metadata = {"rotate": True} if operation == "update" else {}
         for organization, target, code in (
-            ("org-b", did, "did_not_owned"),
+            ("org-b", did, "did_unknown"),
             ("org-a", f"{did}:none", "did_unknown"),
         ):
             more = {"did": target, "metadata": metadata}

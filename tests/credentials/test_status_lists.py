@@ -178,23 +178,38 @@ async def test_cut_off_at_any_call_the_next_run_completes_it(
             seen.add(place_of(entry))
 
 
-async def test_the_id_of_anothers_credential_is_refused(
+async def test_the_id_of_another_issuers_credential_is_refused(
     lists: StatusLists, custody: Custody, issuer: str
 ) -> None:
     await lists.assign("urn:uuid:1", issuer, ORG, PURPOSES, ("job",))
-    other = await custody.create_did_key(("other",), "org-b")
+    other = await custody.create_did_key(("other",), ORG)
     with pytest.raises(StatusError) as caught:
-        await lists.assign("urn:uuid:1", other, "org-b", PURPOSES, ("job",))
+        await lists.assign("urn:uuid:1", other, ORG, PURPOSES, ("job",))
     assert caught.value.code == "credential_id_taken"
+
+
+async def test_no_organization_keeps_another_from_an_id(
+    lists: StatusLists, custody: Custody, issuer: str, redis: streams.Redis
+) -> None:
+    other = await custody.create_did_key(("other",), "org-b")
+    theirs = await lists.assign("urn:uuid:1", other, "org-b", PURPOSES, ("job",))
+    ours = await lists.assign("urn:uuid:1", issuer, ORG, PURPOSES, ("job",))
+    assert not {place_of(entry) for entry in theirs} & {place_of(entry) for entry in ours}
+    record = await status.find(redis, "urn:uuid:1", "org-b")
+    assert record is not None
+    await status.flip(redis, record, ("revocation", True), until_ms=2**53)
+    assert await lists.assign("urn:uuid:1", issuer, ORG, PURPOSES, ("another job",)) == ours
 
 
 async def test_two_issuers_that_want_one_id_at_once(
     lists: StatusLists, custody: Custody, issuer: str
 ) -> None:
-    other = await custody.create_did_key(("other",), "org-b")
-    asked = [(issuer, ORG), (other, "org-b")] * 5
+    other = await custody.create_did_key(("other",), ORG)
     outcomes = await asyncio.gather(
-        *(lists.assign("urn:uuid:1", did, org, ["revocation"], ("j",)) for did, org in asked),
+        *(
+            lists.assign("urn:uuid:1", did, ORG, ["revocation"], ("j",))
+            for did in [issuer, other] * 5
+        ),
         return_exceptions=True,
     )
     refused = [one for one in outcomes if isinstance(one, StatusError)]

@@ -33,7 +33,7 @@ async def issue(redis: Redis, credential: str, *purposes: str) -> status.Record:
     """A credential with a status for each purpose."""
     for purpose in purposes or PURPOSES:
         place = await draw(redis, ISSUER, purpose, ALL)
-        await status.register(redis, credential, "origin", purpose, place)
+        await status.register(redis, ISSUER, credential, "origin", purpose, place)
     record = await status.find(redis, credential)
     assert record is not None
     return record
@@ -123,18 +123,31 @@ async def test_a_place_counts_once_it_is_written_down(redis: Redis) -> None:
     first = await draw(redis, ISSUER, "revocation", ALL)
     second = await draw(redis, ISSUER, "revocation", ALL)
     for _ in range(2):
-        assert await status.register(redis, "urn:uuid:1", "o", "revocation", first) == first
-    assert await status.register(redis, "urn:uuid:1", "o", "revocation", second) == first
+        assert await status.register(redis, ISSUER, "urn:uuid:1", "o", "revocation", first) == first
+    assert await status.register(redis, ISSUER, "urn:uuid:1", "o", "revocation", second) == first
     record = await status.find(redis, "urn:uuid:1")
     assert record == status.Record(ISSUER.pool, "o", {"revocation": first})
 
 
-async def test_the_id_of_anothers_credential_is_taken(redis: Redis) -> None:
+async def test_the_id_of_another_issuers_credential_is_taken(redis: Redis) -> None:
     await issue(redis, "urn:uuid:1")
-    for other in (Owner("org-b", ISSUER.issuer_did), Owner("org-a", "did:web:other.example")):
-        place = await draw(redis, other, "revocation", ALL)
-        with pytest.raises(status.Taken):
-            await status.register(redis, "urn:uuid:1", "o", "revocation", place)
+    other = Owner("org-a", "did:web:other.example")
+    place = await draw(redis, other, "revocation", ALL)
+    with pytest.raises(status.Taken):
+        await status.register(redis, other, "urn:uuid:1", "o", "revocation", place)
+
+
+async def test_organizations_have_credentials_of_the_same_id(redis: Redis) -> None:
+    record = await issue(redis, "urn:uuid:1")
+    other = Owner("org-b", ISSUER.issuer_did)
+    place = await draw(redis, other, "revocation", ALL)
+    assert await status.register(redis, other, "urn:uuid:1", "o", "revocation", place) == place
+    assert await status.find(redis, "urn:uuid:1", "org-a") == record
+    theirs = status.Record(other.pool, "o", {"revocation": place})
+    assert await status.find(redis, "urn:uuid:1", "org-b") == theirs
+    assert await status.find(redis, "urn:uuid:1", "org-c") is None
+    with pytest.raises(status.AmbiguousCredential):
+        await status.find(redis, "urn:uuid:1")
 
 
 async def test_what_was_never_registered_is_not_found(redis: Redis) -> None:
@@ -283,11 +296,11 @@ async def commands(redis: Redis) -> dict[str, tuple[keys.Keys, Command]]:
         "draw first": call(fresh, "status_draw", [5], **drawn),
         "register": call(
             keys.credential("urn:uuid:2"), "status_register",
-            pool=ISSUER.pool, origin="o", purpose="suspension", place=place.short,
+            scope="s", pool=ISSUER.pool, origin="o", purpose="suspension", place=place.short,
         ),
         "register again": call(
             credential, "status_register",
-            pool=ISSUER.pool, origin="o", purpose="suspension", place=place.short,
+            scope="s", pool=ISSUER.pool, origin="o", purpose="suspension", place=place.short,
         ),
         "flip": call(
             its, "status_flip",
