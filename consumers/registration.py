@@ -29,8 +29,10 @@ class Registration:
         spec = self._spec
         while not self._fetcher.stopping.is_set():
             try:
-                if spec.limiter or spec.concurrency:
-                    await self._queue.set_limits(spec.limiter, spec.concurrency)
+                if spec.limiter or spec.concurrency or spec.backlog:
+                    await self._queue.set_limits(
+                        spec.limiter, spec.concurrency, spec.backlog or "kept"
+                    )
                 if spec.name not in catalog():
                     await self._queue.register()
             except LayoutError:

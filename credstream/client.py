@@ -253,12 +253,15 @@ class Client(Gateway):
         *,
         limiter: LimiterModel | None = None,
         concurrency: int | None = None,
+        backlog: int | Literal["kept"] | None = "kept",
     ) -> QueueLimits:
-        """Replace both limits; None is without."""
-        body = {
+        """Replace the limits; None is without, and `kept` leaves the backlog's as it is."""
+        body: dict[str, Any] = {
             "limiter": None if limiter is None else limiter.model_dump(),
             "concurrency": concurrency,
         }
+        if backlog != "kept":
+            body["backlog"] = backlog
         answer = await self.data("PUT", f"{_queue(queue)}/limits", body, safe=True)
         return QueueLimits.model_validate(answer)
 

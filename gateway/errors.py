@@ -148,6 +148,7 @@ KINDS: Mapping[type[BaseException], Kind] = MappingProxyType(
             "Something went wrong here",
             "A value could not be sent to the data store; the operator's log says which.",
         ),
+        engine.BacklogFull: Kind(429, "queue_full", "The queue is full"),
         engine.Full: Kind(
             503,
             "storage_full",

@@ -131,12 +131,19 @@ async def clean(request: web.Request) -> web.Response:
 
 
 async def limits(request: web.Request) -> web.Response:
-    """Starts per time and jobs at once, over all workers of the queue."""
+    """Starts per time and jobs at once, over all workers of the queue, and its backlog."""
     listed = await queue_of(request)
+    return tagged(request, envelope(await _limits_of(listed)))
+
+
+async def _limits_of(listed: Listed) -> dict[str, Any]:
     counts = await listed.queue.counts()
-    limiter = LimiterModel.of(counts.limiter)
-    found = QueueLimits(name=listed.name, limiter=limiter, concurrency=counts.concurrency)
-    return tagged(request, envelope(found.model_dump(by_alias=True)))
+    return QueueLimits(
+        name=listed.name,
+        limiter=LimiterModel.of(counts.limiter),
+        concurrency=counts.concurrency,
+        backlog=counts.backlog,
+    ).model_dump(by_alias=True)
 
 
 async def set_limits(request: web.Request) -> web.Response:
@@ -147,10 +154,15 @@ async def set_limits(request: web.Request) -> web.Response:
     wanted = await read_model(request, Limits)
     one = wanted.limiter
     limiter = Limiter(one.max, one.duration) if one else None
-    said = wanted.model_dump(by_alias=True)
+    said = wanted.model_dump(by_alias=True, exclude_unset=True)
     who = deed(request, "queue.limits", listed.name, None, said)
-    await listed.queue.set_limits(limiter, wanted.concurrency, who=who)
-    return envelope({"name": listed.name, **said})
+    await listed.queue.set_limits(
+        limiter,
+        wanted.concurrency,
+        wanted.backlog if "backlog" in wanted.model_fields_set else "kept",
+        who=who,
+    )
+    return envelope(await _limits_of(listed))
 
 
 async def drain(request: web.Request) -> web.Response:

@@ -149,6 +149,8 @@ class Limits(Wire):
     limiter: LimiterModel | None
     concurrency: Annotated[Integer, Field(ge=1, le=1_000_000)] | None
     """Jobs active at once."""
+    backlog: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
+    """Jobs that have not ended: submissions beyond it are refused. Absent: it stays as it is."""
 
 
 class QueueLimits(Limits):

@@ -57,6 +57,9 @@ class QueueSpec:
     limiter: Limiter | None = None
     concurrency: int | None = None
     """Most jobs active at once over all workers; None: no cap."""
+    backlog: int | None = None
+    """Most jobs that have not ended: submissions beyond it are refused; None: no cap. Callbacks and
+    jobs of internal queues are always taken."""
     lease_ms: int = 30_000
     """A worker silent for this long has lost its jobs."""
     timeout_ms: int | None = 15 * 60_000

@@ -2,6 +2,7 @@
 
 CredstreamError
 ├── Unavailable          Redis cannot be reached, is loading, failing over or read-only: try again
+│   ├── BacklogFull      the queue has as many unfinished jobs as it may: nothing was stored
 │   ├── Full             Redis is out of memory: submissions are refused until there is room
 │   ├── NotDurable       stored, but not on as many replicas as the durability level asks for
 │   ├── SealingUnavailable  the queue seals its jobs, and this process has no key
@@ -35,6 +36,18 @@ class Full(Unavailable):
     """Redis has reached maxmemory: add is refused, workers go on."""
 
     retry_after_ms = 5_000
+
+
+class BacklogFull(Unavailable):
+    """A submission does not fit below the queue's backlog limit: nothing of it was stored."""
+
+    retry_after_ms = 5_000
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            f"Queue {queue} holds as many jobs that have not ended as it may ({limit}), or would "
+            "with these. Nothing was queued: try again later, or with fewer jobs."
+        )
 
 
 class NotDurable(Unavailable):

@@ -44,6 +44,8 @@ class Counts:
     oldest_waiting_ms: int | None = None
     limiter: Limiter | None = None
     concurrency: int | None = None
+    backlog: int | None = None
+    """Most jobs that have not ended; None: no limit."""
     due: int = 0
     """Delayed jobs whose time has come (part of `delayed`)."""
     outbox: int = 0
@@ -252,6 +254,7 @@ class Looking:
             oldest_waiting_ms=None if reply[9] < 0 else reply[9],
             limiter=limiter,
             concurrency=int(reply[12]) if reply[12] else None,
+            backlog=int(reply[17]) if reply[17] else None,
             due=reply[13],
             outbox=reply[14],
             ended_completed=int(reply[15]),

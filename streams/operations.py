@@ -1,6 +1,7 @@
 """What operators do to a queue and to its jobs."""
 
 from itertools import count
+from typing import Literal
 
 from schemas.identity import JobRef, shown_id
 from schemas.job import State
@@ -42,14 +43,17 @@ class Operations:
         self,
         limiter: Limiter | None = None,
         concurrency: int | None = None,
+        backlog: int | Literal["kept"] | None = "kept",
         *,
         who: bytes = b"",
     ) -> None:
-        """Starts per time window and jobs active at once, over all workers; None lifts a limit."""
+        """Starts per time window and jobs active at once, over all workers, and jobs that have not
+        ended; None lifts a limit, and `kept` leaves that of the backlog as it is."""
         changes: tuple[str | int, ...] = (
             *("max", limiter.max if limiter else ""),
             *("duration", limiter.duration if limiter else ""),
             *("concurrency", concurrency or ""),
+            *(() if backlog == "kept" else ("backlog", backlog or "")),
         )
         await self._control(changes, "limits", who)
 

@@ -49,7 +49,7 @@ class Queue(Looking, Operations):
     ) -> Added:
         """Add one job; it is in Redis when this returns. Options as a JobOptions or by keyword.
 
-        Raises pydantic.ValidationError, TooBig, Full."""
+        Raises pydantic.ValidationError, TooBig, Full, BacklogFull."""
         if option_fields:
             given = options.model_dump(exclude_unset=True) if options else {}
             options = JobOptions.model_validate(given | option_fields)
@@ -63,17 +63,22 @@ class Queue(Looking, Operations):
     async def add_many(self, jobs: Sequence[NewJob], *, checked: bool = False) -> list[Added]:
         """Add jobs in order; each call to Redis (500 jobs, 1 MiB) is atomic.
 
-        All are checked before the first is stored, unless the caller has done so (`checked`).
-        Raises as `add`."""
+        All are checked before the first is stored, unless the caller has done so (`checked`), and
+        the queue's backlog limit holds for all of them together. Raises as `add`."""
         encoded = await self._encode(jobs, checked=checked)
         if isinstance(encoded, list) and len(encoded) == 1:
-            return await self._send(encoded[0])
+            return await self._send(encoded[0], self._following(0))
         await self.store.ready()
         added: list[Added] = []
         sending: list[asyncio.Task[list[Added]]] = []
+        following = self._following(len(jobs))
         try:
             for batch in encoded:
-                sending.append(asyncio.create_task(self._send(batch)))
+                if following is not None and sending:
+                    added += await sending.pop(0)  # whether all fit; meanwhile this was encoded
+                    following = None
+                left = following and following - len(batch.ids)
+                sending.append(asyncio.create_task(self._send(batch, left)))
                 await asyncio.sleep(0)
                 if len(sending) >= CALLS_IN_FLIGHT:
                     added += await sending.pop(0)
@@ -93,8 +98,11 @@ class Queue(Looking, Operations):
         encoded = await self._encode(jobs)
         found: list[Added] = []
         replayed = bool(jobs)
+        following = self._following(len(jobs))
         for number, batch in enumerate(encoded):
-            some, again = await self._send_once(batch, key, number)
+            left = following and following - len(batch.ids)
+            some, again = await self._send_once(batch, key, number, left)
+            following = None
             found += some
             replayed = replayed and again
         return found, replayed
@@ -111,13 +119,21 @@ class Queue(Looking, Operations):
         await _pausing(verify(self.spec, jobs))
         return batches(self.spec, jobs, self.redis.cipher)
 
-    async def _send(self, batch: Batch) -> list[Added]:
-        return self._added(batch, await self.store.add(batch.args))
+    def _following(self, count: int) -> int | None:
+        """So many jobs have to fit at once; None: the queue takes every job, because what the
+        system itself submits must not get lost."""
+        return None if self.spec.internal else count
 
-    async def _send_once(self, batch: Batch, key: OnceKey, number: int) -> tuple[list[Added], bool]:
+    async def _send(self, batch: Batch, following: int | None) -> list[Added]:
+        return self._added(batch, await self.store.add(batch.args, following=following))
+
+    async def _send_once(
+        self, batch: Batch, key: OnceKey, number: int, following: int | None
+    ) -> tuple[list[Added], bool]:
         nonce = secrets.token_hex(8)
         once = said(key, nonce, batch)
-        reply = await self.store.add(batch.args, once=(key.part(number), once))
+        part = key.part(number), once
+        reply = await self.store.add(batch.args, following=following, once=part)
         if reply[0] == b"KEPT":
             return answered(key, nonce, reply)
         return self._added(batch, reply), False

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from streams.connection import Lost, Redis
-from streams.errors import LayoutError, NotDurable
+from streams.errors import BacklogFull, LayoutError, NotDurable
 from streams.keys import CATALOGUE, Keys, QueueKeys, audits
 from streams.record import LAYOUT
 from streams.scripts import RECORDS, SCRIPTS, Argument, Command
@@ -66,13 +66,16 @@ class Store:
         args: Sequence[Argument],
         *,
         forward: bool = False,
+        following: int | None = None,
         once: tuple[str, bytes] | None = None,
     ) -> list[Any]:
         """`add`, told on a repetition that it is one: what was done and has ended since stays so.
 
         `forward` is the relay's: its ids are deterministic, every send may be a repetition, and
         it works in a full Redis. `once`: a name, under which the call is answered as it was the
-        first time (KEPT), and what to write down about it."""
+        first time (KEPT), and what to write down about it. `following`: so many jobs of the same
+        submission come in later calls, and there must be room for all in the queue's backlog; None:
+        its limit does not matter. Raises BacklogFull."""
         name = "forward" if forward else "add"
         nonce = "" if forward else secrets.token_hex(4)
         keys, about = self.keys, b""
@@ -80,7 +83,10 @@ class Store:
             keys, about = self.keys.under(once[0]), once[1]
 
         def command(again: int) -> Command:
-            return SCRIPTS[name].command(keys, args, nonce=nonce, again=again, once=about)
+            room = "" if following is None else following
+            return SCRIPTS[name].command(
+                keys, args, nonce=nonce, again=again, once=about, room=room
+            )
 
         await self.ready()
         link = await self.redis.link(keys.prefix)
@@ -91,6 +97,8 @@ class Store:
             link = await self.redis.link(keys.prefix)
             reply = (await self.redis.run(keys.prefix, command(1)))[0]
         reply = SCRIPTS[name].check(reply)
+        if reply[0] == b"BACKLOG":
+            raise BacklogFull(self.keys.tag, int(reply[1]))
         if self.redis.settings.replicas_wanted:
             await self._await_replicas(link.run_id)
         return reply

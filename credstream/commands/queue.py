@@ -4,13 +4,59 @@ import asyncio
 from typing import Any
 
 import click
+import orjson
 
 from credstream.commands.client import where
 
 
 @click.group()
 def queue() -> None:
-    """Drain and delete queues. Both take a platform key."""
+    """Limit, drain and delete queues, with a platform key."""
+
+
+class Bound(click.ParamType[int | str]):
+    """A positive number, or `none`."""
+
+    name = "NUMBER|none"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number, or `none`."""
+        text = str(value)
+        if text != "none" and not (text.isdecimal() and int(text) > 0):
+            self.fail(f"{text!r} is neither a number above 0 nor `none`.", param, ctx)
+        return text if text == "none" else int(text)
+
+
+@queue.command()
+@click.argument("name")
+@click.option("--concurrency", type=Bound(), help="Jobs active at once, over all workers.")
+@click.option("--backlog", type=Bound(), help="Jobs that have not ended; further ones are refused.")
+@where
+def limits(
+    name: str, concurrency: int | str | None, backlog: int | str | None, **gateway: Any
+) -> None:
+    """Print the limits of the queue NAME as JSON, after setting those that are given."""
+    wanted = {"concurrency": concurrency, "backlog": backlog}
+    given = {
+        key: None if value == "none" else value
+        for key, value in wanted.items()
+        if value is not None
+    }
+    found = asyncio.run(_limits(name, given, gateway))
+    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+
+
+async def _limits(name: str, given: dict[str, Any], gateway: dict[str, Any]) -> dict[str, Any]:
+    from credstream.client import Client
+
+    async with Client(**gateway) as client:
+        found = await client.limits(name)
+        if given:
+            kept = {"limiter": found.limiter, "concurrency": found.concurrency}
+            found = await client.set_limits(name, **{**kept, **given})
+    return found.model_dump(by_alias=True)
 
 
 @queue.command()

@@ -2,19 +2,20 @@
 -- add: new jobs become waiting or delayed. A run is a stretch of jobs with the same options:
 --   priority delay_ms expires_ms flags count (id body [callback] [payload])*count
 -- Known ids are left alone and answered with their state. KEPT: this was answered before, as `idem` says.
+-- BACKLOG, limit: with these and `room` jobs that follow, more would not have ended; '': no matter.
 -- from: new
 -- to: waiting delayed
 -- keys: @lanes lanes jobs delayed delayed_jobs gone_jobs blobs wake events meta idem
--- args: nonce again once runs...
--- replies: OK KEPT
+-- args: nonce again once room runs...
+-- replies: OK KEPT BACKLOG
+-- uses: backlog
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kept = once ~= '' and redis.call('HMGET', idem, 'said', 'answer') or {}
 if kept[1] then return {'KEPT', kept[1], kept[2]} end
 local ids, i, last, later = {}, runs, #ARGV, false
 while i < last do
-  local per_job = 2
-  if string.find(ARGV[i + 3], 'C', 1, true) then per_job = 3 end
+  local per_job = string.find(ARGV[i + 3], 'C', 1, true) and 3 or 2
   if string.find(ARGV[i + 3], 'B', 1, true) then per_job = per_job + 1 end
   redis.call('XLEN', KEYS[ARGV[i] + 2])
   local count = ARGV[i + 4]
@@ -22,9 +23,11 @@ while i < last do
   i = i + 5
   for _ = 1, count do ids[#ids + 1] = ARGV[i]; i = i + per_job end
 end
+local facts = (later or room ~= '') and redis.call('HMGET', meta, 'due', 'backlog') or {}
 local known = redis.call('HMGET', jobs, unpack(ids))
 local gone = again == '1' and redis.call('HMGET', gone_jobs, unpack(ids)) or {}
-local head = later and tonumber(redis.call('HGET', meta, 'due'))
+local head = tonumber(facts[1] or nil)
+if room ~= '' and facts[2] and overflows(ids, known, facts[2] - room) then return {'BACKLOG', facts[2]} end
 if later then redis.call('ZCARD', delayed); redis.call('HLEN', delayed_jobs) end
 redis.call('ZCARD', lanes); redis.call('ZCARD', wake); redis.call('XLEN', events); redis.call('HLEN', blobs)
 
@@ -48,15 +51,11 @@ while i < last do
     n = n + 1
     local place = known[n] or seen[id]
     if place then
-      local state = 'waiting'
       local kind, entry = string.match(place, '^(%w+):?(.*)$')
-      if kind == 'd' then state = 'delayed'
-      elseif kind == 'c' then state = 'completed'
-      elseif kind == 'f' then state = 'failed'
-      else
+      local state = kind == 'd' and 'delayed' or kind == 'c' and 'completed' or kind == 'f' and 'failed'
+      if not state then
         local at = KEYS[(kind == 'b' and -1 or kind) + 2]
-        local held = redis.pcall('XPENDING', at, 'workers', entry, entry, 1)
-        if held[1] then state = 'active' end
+        state = redis.pcall('XPENDING', at, 'workers', entry, entry, 1)[1] and 'active' or 'waiting'
       end
       reply[#reply + 1] = n; reply[#reply + 1] = state
     elseif gone[n] and string.sub(gone[n], 1, #nonce) == nonce then

@@ -32,8 +32,8 @@ for k = 1, #seen do
 end
 local due = 0
 for n = 0, 10 do due = due + redis.call('ZCOUNT', delayed, n * 1e13, n * 1e13 + now) end
-local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency', 'ended:c', 'ended:f')
+local facts = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'concurrency', 'ended:c', 'ended:f', 'backlog')
 return {'OK', now, length - active, active, redis.call('XLEN', completed), redis.call('XLEN', dead),
   redis.call('ZCARD', delayed), facts[1] and 1 or 0, alive, oldest and math.max(0, now - oldest) or -1,
   facts[2] or '', facts[3] or '', facts[4] or '', due,
-  redis.call('XLEN', outbox), facts[5] or '0', facts[6] or '0'}
+  redis.call('XLEN', outbox), facts[5] or '0', facts[6] or '0', facts[7] or ''}

@@ -82,8 +82,11 @@ async def test_every_verb_leaves_one_record(who: Callers, queue: Queue, hands: H
         (own, "POST", f"{q}/jobs/retry", {"ids": ["d3"]}, "jobs.retry"),
         (own, "POST", f"{q}/jobs/remove", {"ids": ["d3"]}, "jobs.remove"),
         (own, "POST", f"{q}/dead-letters/redrive", {"ids": ["d4"]}, "dead_letters.redrive"),
+        (platform, "POST", f"{q}/drain", {}, "queue.drain"),
         (platform, "POST", f"{q}/clean", {"status": "failed"}, "queue.clean"),
+        (platform, "DELETE", "/queue/doomed", None, "queue.delete"),
     ]
+    await Queue("doomed", queue.redis).add("x", {})
     for http, method, path, body, action in done:
         before = await records(who["admin", None])
         status, answer = await ask(http, method, path, body)
@@ -342,8 +345,8 @@ def test_every_route_that_changes_something_is_looked_after_here() -> None:
     }
     job = "/queue/{name}/job/{id:[^/]+}"
     here = {
-        *(f"POST /queue/{{name}}/{verb}" for verb in ("pause", "resume", "clean")),
-        "PUT /queue/{name}/limits",
+        *(f"POST /queue/{{name}}/{verb}" for verb in ("pause", "resume", "clean", "drain")),
+        *("PUT /queue/{name}/limits", "DELETE /queue/{name}"),
         *(f"POST {job}/{verb}" for verb in ("retry", "promote", "cancel")),
         *(f"PUT {job}/priority", f"DELETE {job}"),
         *(f"POST /queue/{{name}}/jobs/{v}" for v in ("retry", "remove", "cancel", "promote")),

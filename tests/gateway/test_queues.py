@@ -183,3 +183,24 @@ async def test_drain_removes_waiting_jobs_and_delayed_ones_on_request(
     assert answer == {"removed": 4, "more": False}
     answer = await data_of(http, AT + "/drain", "POST", json={"delayed": True})
     assert answer == {"removed": 1, "more": False}
+
+
+async def test_a_full_queue_refuses_submissions_as_a_whole(
+    http: ClientSession, queue: Queue, issuance: dict[str, Any]
+) -> None:
+    put = {"json": {"limiter": None, "concurrency": 7, "backlog": 2}}
+    assert (await data_of(http, AT + "/limits", "PUT", **put))["backlog"] == 2
+    put = {"json": {"limiter": None, "concurrency": None}}
+    assert (await data_of(http, AT + "/limits", "PUT", **put))["backlog"] == 2
+    assert (await data_of(http, AT + "/limits"))["backlog"] == 2
+    job = {"name": "x", "data": issuance}
+    for body in ([job] * 3, job, job, job):
+        async with http.post(AT + "/jobs", json=body) as response:
+            answer = await response.json()
+            if response.status != 202:
+                assert (response.status, answer["code"]) == (429, "queue_full")
+                assert "(2)" in answer["detail"]
+                assert int(response.headers["Retry-After"]) > 0
+    assert (await queue.counts()).waiting == 2
+    put = {"json": {"limiter": None, "concurrency": None, "backlog": None}}
+    assert (await data_of(http, AT + "/limits", "PUT", **put))["backlog"] is None

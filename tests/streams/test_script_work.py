@@ -79,7 +79,7 @@ def call(name: str, *rest: Any, **named: Any) -> Command:
 
 def added(script: str, mark: str, jobs: int, delay_ms: int, body: str) -> Command:
     listed = [word for n in range(jobs) for word in (f"{mark}{n}", body)]
-    return call(script, 5, delay_ms, 0, "", jobs, *listed, nonce="n", again=1, once=b"")
+    return call(script, 5, delay_ms, 0, "", jobs, *listed, nonce="n", again=1, once=b"", room="")
 
 
 def settled(raw: Any, kind: str) -> Iterator[Command]:

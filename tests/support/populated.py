@@ -56,7 +56,7 @@ class Populated:
 
     def add(self, script: str, *jobs: NewJob, once: bytes = b"") -> Command:
         (batch,) = batches(SPEC, jobs)
-        return self.queue.store.command(script, batch.args, nonce="n", again=1, once=once)
+        return self.queue.store.command(script, batch.args, nonce="n", again=1, once=once, room="")
 
 
 async def populate(redis: Redis) -> Populated:
