@@ -152,7 +152,7 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
         case "leave":
             yield call(name, worker="w9")
         case "lookup":
-            yield call(name, id=f"{ACTIVE_LANE}run-300")
+            yield call(name, "nobody", f"{ACTIVE_LANE}run-300")
         case "note":
             (claim,) = active(raw, 1, 300)
             at = {"id": claim.job_id, "place": f"{ACTIVE_LANE}:{claim.entry.decode()}"}

@@ -7,6 +7,7 @@ import pytest
 from by_hand import FAR_MS, Hand
 from consistency import assert_consistent
 
+from schemas.identity import JobRef
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec, Retention
 from streams import NewJob, Queue, Redis
@@ -34,6 +35,11 @@ def jobs(count: int, **options: Any) -> list[NewJob]:
 
 def in_order(count: int) -> list[str]:
     return sorted((f"j{n:04}" for n in range(count)), key=lambda i: (int(i[1:]) % 11, i))
+
+
+def inside(ids: list[str]) -> list[JobRef]:
+    """Their ids in Redis."""
+    return [JobRef(f":{job_id}") for job_id in ids]
 
 
 async def shown(queue: Queue, state: State, count: int) -> list[str]:
@@ -68,13 +74,13 @@ async def test_jobs_that_complete(redis: Redis, count: int) -> None:
     held = await take_all(hand)
     assert [claim.job.id for claim in held] == order
     assert await shown(queue, State.ACTIVE, count) == order
-    assert await states(queue.store, order) == [State.ACTIVE] * count
-    assert Counter(await owners(queue.store, order)) == Counter(
+    assert await states(queue.store, inside(order)) == [State.ACTIVE] * count
+    assert Counter(await owners(queue.store, inside(order))) == Counter(
         f"org-{n % 3}" for n in range(count)
     )
     await hand.complete(*held, result=ODD)
     assert sorted(await shown(queue, State.COMPLETED, count)) == sorted(order)
-    results = await endings(queue.store, order)
+    results = await endings(queue.store, inside(order))
     assert {getattr(one, "returnvalue", None) for one in results} == {ODD}
     assert await queue.clean(most=count - 1) == count - 1
     assert await queue.clean() == 1
@@ -86,18 +92,19 @@ async def test_jobs_that_fail_and_run_again(redis: Redis, count: int) -> None:
     queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
     await queue.add_many(jobs(count))
     order = in_order(count)
+    refs = inside(order)
     await hand.fail(*await take_all(hand))
     found = await deaths(queue.store, count + 5)
-    assert sorted(death.job_id for death in found.found) == sorted(order)
+    assert sorted(death.job_id for death in found.found) == sorted(inside(order))
     assert len((await deaths(queue.store, count - 1)).found) == count - 1
-    assert await act(queue.store, Verb.RETRY, order) == ["done"] * count
+    assert await act(queue.store, Verb.RETRY, refs) == ["done"] * count
     assert await shown(queue, State.WAITING, count) == order
     await hand.fail(*await take_all(hand))
-    assert await act(queue.store, Verb.RETRY, order, Terms(interval_ms=FAR_MS)) == ["done"] * count
+    assert await act(queue.store, Verb.RETRY, refs, Terms(interval_ms=FAR_MS)) == ["done"] * count
     assert await shown(queue, State.DELAYED, count) == order[1:]
-    assert await act(queue.store, Verb.PROMOTE, order[1:]) == ["done"] * (count - 1)
-    assert await act(queue.store, Verb.CANCEL, order) == ["done"] * count
-    assert await act(queue.store, Verb.REMOVE, order[:1]) == ["done"]
+    assert await act(queue.store, Verb.PROMOTE, refs[1:]) == ["done"] * (count - 1)
+    assert await act(queue.store, Verb.CANCEL, refs) == ["done"] * count
+    assert await act(queue.store, Verb.REMOVE, refs[:1]) == ["done"]
     assert await prune(redis, Retention(None, None, None, 3)) == count - 4
     assert await prune(redis, Retention(None, None, 0, None)) == 3
     await assert_consistent(queue)
