@@ -186,7 +186,7 @@ async def test_the_place_of_a_job_in_its_line(queue: Queue, hand: Hand, parking:
     assert job is not None
     assert job.state is State.DELAYED
     at = (str(job.timestamp), job.delay_until or 0)
-    assert await parking.place(HERE.name, "c", *at) == 2
-    assert await parking.place(ELSEWHERE.name, "c", *at) is None
+    assert await parking.place(HERE.name, ":c", *at) == 2
+    assert await parking.place(ELSEWHERE.name, ":c", *at) is None
     await parking.release(HERE.name, 1, 0)
-    assert await parking.place(HERE.name, "c", *at) == 1
+    assert await parking.place(HERE.name, ":c", *at) == 1
