@@ -156,14 +156,16 @@ class Worker:
     def _start(self, claims: list[Claim]) -> None:
         if claims and self.hooks.wanted(Taken):
             self.hooks.emit(Taken(waited_ms(claims)))
+        returned, limit_ms = self._runs.returned, self.spec.timeout_ms
+        is_stopping = self._fetcher.stopping.is_set()
         for claim in claims:
-            if self._runs.returned and claim.place in self._runs.returned:
-                self._runs.returned.discard(claim.place)
+            if returned and claim.place in returned:
+                returned.discard(claim.place)
                 continue
             context = Context(self.claims, claim, self.state) if self._wants_context else None
-            run = Run(claim, context, self.spec.timeout_ms)
+            run = Run(claim, context, limit_ms)
             self._held[claim.place] = run
-            if self._fetcher.stopping.is_set():
+            if is_stopping:
                 self._settler.add(Ending(claim, "release", started=False))
             else:
                 self._running += 1
@@ -201,7 +203,9 @@ class Worker:
             self._settler.add(last_resort(claim))
 
     def _stop_run(self, run: Run, reason: str) -> None:
-        if run.task is not None and not run.task.done():
+        # A task that is cancelled before its first step would never end its job.
+        is_started = run.claim.place not in self._unstarted
+        if is_started and run.task is not None and not run.task.done():
             run.stop(reason)
 
     def _blocked(self, run: Run, blocked_s: float) -> None:

@@ -17,6 +17,8 @@ ORJSON_DEPTH = 254
 """Levels that orjson writes at most."""
 MAX_DEPTH = 200
 """Levels of nesting of one stored value, which is written again inside callbacks and pages."""
+_SHALLOW_BYTES = 2 * MAX_DEPTH
+"""A level takes two bytes at least: a shorter value is not too deep."""
 REPLACEMENT = "\ufffd"
 _TOO_DEEP = f"it is cyclic or nested deeper than {MAX_DEPTH} levels"
 # orjson reads these through C attributes and crashes the process where one of them raises.
@@ -56,8 +58,7 @@ def encode_value(value: Any, limit_bytes: int) -> bytes:
     size = len(encoded)
     if size > limit_bytes:
         raise InvalidValue(f"it has {size} bytes as JSON; at most {limit_bytes} are stored")
-    # A level takes two bytes at least: most values are too short to be too deep.
-    if size > 2 * MAX_DEPTH and encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH:
+    if size > _SHALLOW_BYTES and encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH:
         _refuse_depth(encoded)
     if b"null" in encoded and value is not None:
         _refuse_nan(value)
