@@ -16,6 +16,8 @@ import orjson
 
 from streams import keys
 from streams.connection import Redis
+from streams.errors import InvalidValue
+from streams.sanitize import clean_text, encode_value
 from streams.store import ENTERED_EVERY_S, change
 
 KEEP_MS = 90 * 24 * 3_600_000
@@ -24,6 +26,8 @@ STREAMS_MAX = 10_000
 LOOKED_AT_MAX = 10_000
 """Records that one page looks at: among those of others, its own may be rare."""
 CHUNK = 100
+RECORD_BYTES = 64 * 1024
+TEXT_CHARS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +49,23 @@ class Deed:
 
     def encode(self) -> bytes:
         """The argument `who` of a script, for one call and its repetitions: each has an id."""
-        return orjson.dumps(
-            {
-                "id": secrets.token_hex(8),
-                "actor": self.actor,
-                "action": self.action,
-                "target": self.target,
-                "organizationId": self.organization_id,
-                "keyId": self.key_id,
-                "address": self.address,
-                "requestId": self.request_id,
-                "parameters": self.parameters,
-            }
-        )
+        texts = {
+            "actor": self.actor,
+            "action": self.action,
+            "target": self.target,
+            "organizationId": self.organization_id,
+            "keyId": self.key_id,
+            "address": self.address,
+            "requestId": self.request_id,
+        }
+        record = {"id": secrets.token_hex(8), **texts, "parameters": self.parameters}
+        try:
+            return encode_value(record, RECORD_BYTES)
+        except InvalidValue as error:
+            # What was done is recorded whatever its texts are: bytes of a command line, for one.
+            clean = {key: text and clean_text(text, TEXT_CHARS) for key, text in texts.items()}
+            unreadable = {"unreadable": clean_text(error, TEXT_CHARS)}
+            return orjson.dumps(record | clean | {"parameters": unreadable})
 
 
 class Mark(NamedTuple):

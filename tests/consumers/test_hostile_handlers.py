@@ -9,7 +9,7 @@ import hiredis
 import orjson
 import pytest
 from gate import PATIENCE_S, Gate, all_ended
-from hostile import BEHAVIOURS, ERRORS, RESULTS, behave
+from hostile import ANY_VALUE, BEHAVIOURS, ERRORS, RESULTS, behave
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import until
@@ -128,11 +128,6 @@ def claim(name: str, made: int) -> Claim:
 
 
 BEHAVIOUR = st.sampled_from(BEHAVIOURS)
-TEXT = st.text(st.characters(codec=None, categories=None))
-VALUE = st.recursive(
-    st.none() | st.floats() | st.integers() | TEXT | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(TEXT | st.integers(), inner),
-)
 
 
 @given(name=BEHAVIOUR, made=st.integers(0, 3))
@@ -140,7 +135,7 @@ async def test_every_behaviour_has_an_ending_that_can_be_sent(name: str, made: i
     await assert_storable(claim(name, made), behave)
 
 
-@given(value=VALUE)
+@given(value=ANY_VALUE)
 async def test_every_result_has_an_ending_that_can_be_sent(value: Any) -> None:
     async def handle(_: Job) -> Any:
         return value
@@ -149,8 +144,8 @@ async def test_every_result_has_an_ending_that_can_be_sent(value: Any) -> None:
 
 
 @given(
-    message=VALUE,
-    code=VALUE,
+    message=ANY_VALUE,
+    code=ANY_VALUE,
     kind=st.sampled_from([Reject, Retry, ValueError, SystemExit, BaseException]),
 )
 async def test_every_error_has_an_ending_that_can_be_sent(

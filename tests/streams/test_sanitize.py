@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hostile import ANY_TEXT, ANY_VALUE
 from hypothesis import given
-from hypothesis import strategies as st
 
 from streams.errors import InvalidValue
 from streams.sanitize import MAX_DEPTH, clean_text, encode_value
@@ -64,7 +64,7 @@ def cyclic() -> list[Any]:
     return value
 
 
-@given(st.text(st.characters(codec=None, categories=None)))
+@given(ANY_TEXT)
 def test_any_text_becomes_storable(text: str) -> None:
     cleaned = clean_text(text, 50)
     assert "\0" not in cleaned
@@ -140,16 +140,7 @@ def test_dataclasses_and_times_are_stored_as_objects_and_texts() -> None:
     assert encode_value(Point(at), ROOM) == b'{"x":"2026-01-02T03:04:05+00:00"}'
 
 
-@given(
-    st.recursive(
-        st.none()
-        | st.booleans()
-        | st.floats()
-        | st.integers()
-        | st.text(st.characters(codec=None)),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
-    )
-)
+@given(ANY_VALUE)
 def test_a_value_is_stored_exactly_or_refused(value: Any) -> None:
     try:
         encoded = encode_value(value, 100_000)

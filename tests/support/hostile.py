@@ -6,11 +6,19 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from hypothesis import strategies as st
+
 from consumers import Reject, RetryLater
 from consumers.processor import Retry
 from streams import Job
 
 Behaviour = Callable[[], Any]
+ANY_TEXT = st.lists(st.sampled_from("\0\ud800\udfff\nab\N{SNOWMAN}") | st.characters()).map("".join)
+"""Text with lone surrogates and NUL in many examples; `st.text` finds them in one of a hundred."""
+ANY_VALUE = st.recursive(
+    st.none() | st.floats() | st.integers() | ANY_TEXT | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT | st.integers(), inner),
+)
 
 
 class Unreadable(Exception):
