@@ -41,8 +41,10 @@ class FairExecutor:
 
     async def run_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`function(*args)` in a thread, when it is the turn of the current requester, who has one
-        thread at a time."""
-        name = current_requester().name
+        thread at a time. Raises CapacityError."""
+        requester = current_requester()
+        requester.count_computation()
+        name = requester.name
         await self._wait_for_turn(name)
         loop = asyncio.get_running_loop()
 

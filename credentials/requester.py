@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+COMPUTATIONS = 16
+"""Long computations of a request before it needs a place: an ordinary credential has up to five."""
 STEPS = 1_000_000
 """What all schemas of one verification may cost together, in steps of `metered.Meter`."""
 
@@ -53,6 +55,8 @@ class Requester:
     share: FairShare | None = None
     steps: int = STEPS
     """What its schemas may still cost."""
+    computations: int = 0
+    """Long ones so far."""
     _has_place: bool = field(default=False, init=False)
 
     def occupy(self) -> None:
@@ -61,6 +65,13 @@ class Requester:
         if self.share is not None and not self._has_place:
             self.share.take(self.name)
             self._has_place = True
+
+    def count_computation(self) -> None:
+        """Called before a long computation: a request with many of them needs a place. Raises
+        CapacityError."""
+        self.computations += 1
+        if self.computations > COMPUTATIONS:
+            self.occupy()
 
     def leave(self) -> None:
         """Free the place, if it holds one."""

@@ -2,7 +2,14 @@
 
 import pytest
 
-from credentials.requester import CapacityError, FairShare, Requester, acting_for, current_requester
+from credentials.requester import (
+    COMPUTATIONS,
+    CapacityError,
+    FairShare,
+    Requester,
+    acting_for,
+    current_requester,
+)
 
 
 def fill(share: FairShare, holder: str) -> int:
@@ -43,6 +50,20 @@ def test_a_request_holds_one_place_at_most() -> None:
     assert share.free == 4
     assert current_requester().name == ""
     current_requester().occupy()
+
+
+def test_a_request_with_many_computations_needs_a_place() -> None:
+    share = FairShare(2)
+    with acting_for(Requester("a", share)):
+        for _ in range(COMPUTATIONS):
+            current_requester().count_computation()
+        assert share.free == 2
+        current_requester().count_computation()
+        assert share.free == 1
+        another = Requester("a", share, computations=COMPUTATIONS)
+        with acting_for(another), pytest.raises(CapacityError):
+            current_requester().count_computation()
+    assert share.free == 2
 
 
 def test_a_place_comes_back_after_an_error() -> None:
