@@ -42,7 +42,7 @@ async def kept_alive(lease: Lease, redis: Redis) -> AsyncIterator[None]:
         yield
     finally:
         await thread.remove(lease)
-        if not thread.leases:
+        if not thread.leases and not thread.is_closing:  # several may be removed at once
             if _THREADS.get(redis) is thread:
                 del _THREADS[redis]
             await thread.close()
@@ -56,6 +56,7 @@ class LeaseThread:
         """Used in the thread only."""
         self.worker_loop = asyncio.get_running_loop()
         self.leases: dict[Lease, asyncio.Task[None] | None] = {}
+        self.is_closing = False
         self._worker_thread = threading.get_ident()
         self._loop = asyncio.new_event_loop()
         self._ended: Future[None] = Future()
@@ -80,6 +81,7 @@ class LeaseThread:
 
     async def close(self) -> None:
         """End the thread."""
+        self.is_closing = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.wrap_future(self._ended)
         self._thread.join()
