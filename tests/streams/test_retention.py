@@ -208,14 +208,14 @@ async def test_an_add_that_is_repeated_after_its_job_is_gone_adds_nothing(
     queue, hand = Queue(spec, redis), Hand(redis, spec)
     job = NewJob("work", {}, JobOptions(job_id="one", remove_on_complete=True))
     (batch,) = batches(spec, [job])
-    await queue.store.once("add", batch.args, nonce="n-1", again=0, once=b"")
+    await queue.store.once("add", batch.args, nonce="n-1", again=0, once=b"", room="")
     await hand.complete(await hand.take_one())
     assert remembered(raw) == {"one"}
 
-    await queue.store.once("add", batch.args, nonce="n-1", again=1, once=b"")
+    await queue.store.once("add", batch.args, nonce="n-1", again=1, once=b"", room="")
     assert (await queue.counts()).total == 0
     # Someone else's add of the same id is a new job: nothing with that id is kept.
-    await queue.store.once("add", batch.args, nonce="n-2", again=1, once=b"")
+    await queue.store.once("add", batch.args, nonce="n-2", again=1, once=b"", room="")
     assert (await queue.counts()).waiting == 1
 
 
