@@ -33,8 +33,6 @@ from streams.sanitize import encode_value
 
 logger = logging.getLogger(__name__)
 
-_TOO_LONG = "the run took longer than {} ms"
-
 Load = Callable[[Job], Awaitable[Job]]
 
 
@@ -81,15 +79,15 @@ async def execute(run: Run, processor: Processor, load: Load) -> Outcome:
         validate(job, processor)
         result = await _perform(run, job, processor)
         return Completed(_encode(result))
-    except asyncio.CancelledError:
-        if run.stop_reason in ("released", "lost", "given up"):
-            return Released()
-        return failure(run, stop_error(run), processor)
     except BaseException as error:
         # Also SystemExit and KeyboardInterrupt: in a task they would end the worker.
         if isinstance(error, GeneratorExit) and run.stop_reason == "given up":
             raise  # not the handler's: the coroutine of a run that was given up is closed
-        return failure(run, error, processor)
+        if run.stop_reason in ("released", "lost", "given up"):
+            return Released()
+        # Whatever a handler raises after it was told to stop, that is why the run ended.
+        is_stopped = run.stop_reason or isinstance(error, asyncio.CancelledError)
+        return failure(run, stop_error(run) if is_stopped else error, processor)
 
 
 def stop_error(run: Run) -> Exception:
@@ -98,7 +96,7 @@ def stop_error(run: Run) -> Exception:
         case "cancelled":
             return Cancelled("cancelled while it ran")
         case "timeout":
-            return TimedOut(_TOO_LONG.format(run.limit_ms))
+            return TimedOut(f"the run took longer than {run.limit_ms} ms")
     return RuntimeError("the handler was cancelled from within")
 
 
@@ -108,14 +106,14 @@ async def _perform(run: Run, job: Job, processor: Processor) -> Any:
         # The worker looks once a second for runs beyond the limit of the queue.
         return await processor.handle(*args)
     run.limit_ms = int(limit_ms)
-    scope = asyncio.timeout(run.limit_ms / 1000 if run.limit_ms else None)
+    if not run.limit_ms:
+        return await processor.handle(*args)
+    run.task = run.task or asyncio.current_task()
+    timer = asyncio.get_running_loop().call_later(run.limit_ms / 1000, run.stop, "timeout")
     try:
-        async with scope:
-            return await processor.handle(*args)
-    except TimeoutError:
-        if scope.expired():
-            raise TimedOut(_TOO_LONG.format(run.limit_ms)) from None
-        raise
+        return await processor.handle(*args)
+    finally:
+        timer.cancel()
 
 
 def validate(job: Job, processor: Processor) -> None:

@@ -195,6 +195,49 @@ async def test_a_stopped_run_says_why_it_was_stopped(
     assert context.cancelled.is_set() is told
 
 
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("released", Released), ("cancelled", Failed), ("timeout", Retried)]
+)
+async def test_an_error_of_the_clean_up_of_a_stopped_run_does_not_count(
+    reason: str, kind: type[Any]
+) -> None:
+    started = asyncio.Event()
+
+    async def handle(_: Job) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise Reject("the clean-up failed")
+
+    run = Run(claim(), None)
+    outcomes: list[Outcome] = []
+
+    async def work() -> None:
+        outcomes.append(await execute(run, Processor(SPEC, handle), no_load))
+
+    run.task = asyncio.create_task(work())
+    await started.wait()
+    run.stop(reason)
+    await run.task
+    assert isinstance(outcomes[0], kind)
+
+
+async def test_a_handler_hears_in_its_context_that_its_time_is_over() -> None:
+    heard: list[bool] = []
+
+    async def handle(_: Job, context: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            heard.append(context.cancelled.is_set())
+
+    context: Any = SimpleNamespace(cancelled=asyncio.Event())
+    outcome = await execute(Run(claim(timeout=20), context), Processor(SPEC, handle), no_load)
+    assert isinstance(outcome, Retried)
+    assert heard == [True]
+
+
 async def test_a_handler_may_finish_although_it_was_told_to_stop() -> None:
     started = asyncio.Event()
 
