@@ -11,6 +11,7 @@ from gateway import (
     bulk,
     concurrency,
     credentials,
+    cursors,
     dashboard,
     dead_letters,
     dids,
@@ -104,6 +105,7 @@ def create_app(redis: Redis, settings: GatewaySettings) -> web.Application:
     audit.install(app)
     own_counts.install(app)
     events.install(app)
+    cursors.install(app)
     webhook_keys.install(app)
     dids.install(app)
     dashboard.install(app)

@@ -14,8 +14,9 @@ from gateway import faults
 from gateway.addressed import OF_ORGANIZATION, QUEUE, queue_of
 from gateway.body import read_model
 from gateway.bulk import outcome, recorded
+from gateway.cursors import CURSORS
 from gateway.errors import BadQuery
-from gateway.listing import BEFORE, bad, cursor_in, packed
+from gateway.listing import BEFORE, bad, cursor_in
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
 from gateway.remembered import mark_of
@@ -59,13 +60,14 @@ async def show(request: web.Request) -> web.Response:
     found = await search(
         listed.queue,
         described.wanted(principal_of(request)),
-        cursor_in(request, State.FAILED),
+        await cursor_in(request, State.FAILED),
         most=most,
         scan_most=SCAN_JOBS,
     )
     rows = await jobs_shown(request, listed.name, found.jobs)
     scanned = found.scanned if principal_of(request).is_platform else len(rows)
-    return envelope(rows, next=packed(State.FAILED, found.cursor), scanned=scanned)
+    follows = await request.app[CURSORS].pack(State.FAILED, found.cursor)
+    return envelope(rows, next=follows, scanned=scanned)
 
 
 async def redrive(request: web.Request) -> web.Response:

@@ -1,7 +1,5 @@
 """Jobs in pages: by number, or from the place of a job on."""
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +9,13 @@ from aiohttp import web
 from gateway import faults
 from gateway.addressed import QUEUE, queue_of
 from gateway.caching import tagged
+from gateway.cursors import CURSORS
 from gateway.errors import BadQuery, Fault
 from gateway.principal import Scope, principal_of
 from gateway.redaction import jobs_shown
 from gateway.routes import IF_NONE_MATCH, Parameter, Route
 from gateway.shapes import envelope
 from schemas.job import JobView, State
-from streams.looking import is_cursor
 from streams.search import Wanted, search
 
 PAGE_SPAN_MAX = 1_000
@@ -42,7 +40,7 @@ async def page(request: web.Request) -> web.Response:
 
     `next` is what `before` must be for the page that follows; null at the end."""
     listed = await queue_of(request)
-    span = _span(request)
+    span = await _span(request)
     own = principal_of(request).organization_id
     if own is None:
         part = await listed.queue.slice(span.state, span.cursor, start=span.start, end=span.end)
@@ -52,27 +50,10 @@ async def page(request: web.Request) -> web.Response:
         found = await search(listed.queue, wanted, span.cursor, most=span.end + 1)
         jobs, cursor = found.jobs[span.start :], found.cursor
     rows = await jobs_shown(request, listed.name, jobs)
-    return tagged(request, envelope(rows, next=packed(span.state, cursor)))
+    return tagged(request, envelope(rows, next=await request.app[CURSORS].pack(span.state, cursor)))
 
 
-def packed(state: State, cursor: str) -> str | None:
-    """A cursor as clients get it; None at the end."""
-    if not cursor:
-        return None
-    return base64.urlsafe_b64encode(f"{state}:{cursor}".encode()).decode().rstrip("=")
-
-
-def unpacked(state: State, text: str) -> str | None:
-    """The cursor in what a client sends; None: that is none for this state."""
-    try:
-        found = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        word, _, cursor = found.decode("ascii").partition(":")
-    except (binascii.Error, ValueError):
-        return None
-    return cursor if word == state and is_cursor(state, cursor) else None
-
-
-def _span(request: web.Request) -> Span:
+async def _span(request: web.Request) -> Span:
     """Raises BadQuery."""
     query = request.query
     for name in query:
@@ -88,15 +69,15 @@ def _span(request: web.Request) -> Span:
     end = start + span if to_the_end else _index(query.get("end", str(start + span)), "end")
     if not 0 <= end - start <= PAGE_SPAN_MAX:
         raise bad("end", f"end must lie between start and start + {PAGE_SPAN_MAX}.")
-    return Span(State(status), start, end, cursor_in(request, State(status), start))
+    return Span(State(status), start, end, await cursor_in(request, State(status), start))
 
 
-def cursor_in(request: web.Request, state: State, start: int = 0) -> str:
+async def cursor_in(request: web.Request, state: State, start: int = 0) -> str:
     """Where a page begins. Raises BadQuery."""
     before = request.query.get("before")
     if before is None:
         return ""
-    cursor = unpacked(state, before)
+    cursor = await request.app[CURSORS].unpack(state, before)
     if cursor is None:
         raise bad("before", f"before must be the `next` of a page of {state} jobs.")
     if start:

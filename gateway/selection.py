@@ -1,15 +1,15 @@
 """Which jobs a bulk request is about: named one by one, or described."""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.addressed import resolve
+from gateway.cursors import CURSORS
 from gateway.directory import Listed
 from gateway.errors import Fault, InvalidRequest, OtherOrganization
-from gateway.listing import packed, unpacked
 from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import redacted_text
 from gateway.remembered import planned
@@ -107,19 +107,18 @@ class Chosen:
 
 async def chosen_by(request: web.Request, listed: Listed, selection: Selection) -> Chosen:
     """As `choose`; what is going to be done is the same each time under an Idempotency-Key."""
-    principal = principal_of(request)
     organization_id = organization_asked(request)
     if selection.dry_run:
-        return await choose(listed, selection, principal, organization_id)
+        return await choose(request, listed, selection, organization_id)
 
     async def make() -> dict[str, Any]:
-        return asdict(await choose(listed, selection, principal, organization_id))
+        return asdict(await choose(request, listed, selection, organization_id))
 
     return Chosen(**await planned(request, make))
 
 
 async def choose(
-    listed: Listed, selection: Selection, principal: Principal, organization_id: str | None
+    request: web.Request, listed: Listed, selection: Selection, organization_id: str | None
 ) -> Chosen:
     """The ids; `organization_id`: who chose those of the selection.
 
@@ -132,18 +131,18 @@ async def choose(
     described = selection.filter
     if described is None:  # the model allows it never
         return Chosen([])
-    cursor: str | None = ""
+    cursors, cursor = request.app[CURSORS], cast("str | None", "")
     if selection.before is not None:
-        cursor = unpacked(described.status, selection.before)
+        cursor = await cursors.unpack(described.status, selection.before)
     if cursor is None:
         fault = Fault("/before", f"is not the next of a call about {described.status} jobs")
         raise InvalidRequest("Nothing was done; `errors` says what does not fit.", [fault])
     found = await seek(
         listed.queue,
-        described.wanted(principal),
+        described.wanted(principal_of(request)),
         cursor,
         most=selection.limit,
         scan_most=SCAN_JOBS,
     )
     found_refs = [job.ref for job in found.jobs]
-    return Chosen(found_refs, packed(described.status, found.cursor), found.scanned)
+    return Chosen(found_refs, await cursors.pack(described.status, found.cursor), found.scanned)

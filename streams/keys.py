@@ -137,6 +137,11 @@ def mail(tenant: str) -> Keys:
     return Keys(f"cs:mail:{{{tenant}}}:", names)
 
 
+def page_cursors() -> Keys:
+    """What seals places in lists of jobs."""
+    return Keys("cs:{cursors}:", {"secret": "secret"})
+
+
 def mail_links() -> Keys:
     """What signs the unsubscribe links of every organization."""
     return Keys("cs:mail:{links}:", {"secret": "secret"})

@@ -1,11 +1,15 @@
 """Jobs of a state that fit a description, found by looking at a bounded number of them."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.job import JobView, State, code_of
+from streams.connection import Redis
+from streams.keys import page_cursors
 from streams.looking import Looking, place_of
+from streams.store import change
 from streams.views import Glance, owner_in
 
 HOP_JOBS = 200
@@ -117,3 +121,10 @@ async def search(
     found = await seek(queue, wanted, cursor, most=most, scan_most=scan_most)
     jobs = await queue.views(wanted.state, found.rows)
     return Found(jobs, found.cursor, found.scanned)
+
+
+async def cursor_secret(redis: Redis) -> bytes:
+    """What seals places in lists that hold ids; made once. Raises Unavailable, Full."""
+    reply = await change(redis, page_cursors(), "mail_secret", fresh=secrets.token_bytes(64))
+    secret: bytes = reply[1]
+    return secret

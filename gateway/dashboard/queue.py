@@ -8,13 +8,13 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway.addressed import queue_of, resolve
+from gateway.cursors import CURSORS
 from gateway.dashboard import overview
 from gateway.dashboard.terms import Terms, parsed, subjects_of
 from gateway.dashboard.view import done, matching, page, wanted
 from gateway.directory import Listed
 from gateway.errors import BadQuery, InvalidRequest
 from gateway.keys import REDIS
-from gateway.listing import packed, unpacked
 from gateway.principal import Principal, Scope, principal_of
 from gateway.redaction import shown
 from gateway.routes import Route
@@ -104,7 +104,7 @@ async def queue_page(request: web.Request) -> web.Response:
     )
     own = {"state": str(state), **given}
     here = f"/dashboard/queue/{listed.name}"
-    follows = packed(state, found.cursor)
+    follows = await request.app[CURSORS].pack(state, found.cursor)
     return page(
         request,
         "queue.html",
@@ -202,7 +202,7 @@ async def _find(
 ) -> Sought:
     terms = parsed(state, given, principal_of(request).organization_id)
     before = request.query.get("before")
-    cursor = "" if before is None else unpacked(state, before)
+    cursor = "" if before is None else await request.app[CURSORS].unpack(state, before)
     if cursor is None:
         raise BadQuery("This page of the list is not there any more.")
     if terms.text and not cursor:

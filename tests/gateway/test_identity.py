@@ -1,12 +1,27 @@
 """Ids of jobs over HTTP: which can be sent, and what an organization learns of another's."""
 
+import base64
+import re
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.directory import Directory
-from schemas.identity import inspection_id, publication_id
+from schemas.identity import (
+    batch_job_ref,
+    callback_id,
+    candidates,
+    chosen_ref,
+    inspection_id,
+    publication_id,
+    scope_of,
+    shown_id,
+)
+from schemas.job import JobId
 from schemas.queues.status_lists import publication
 from schemas.spec import QueueSpec
 from streams import Queue, Redis
@@ -14,6 +29,22 @@ from tests.gateway.callers import tenants
 
 LIST = "a" * 26 + "-" + "b" * 13
 INTERNAL = "status-lists"
+JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
+
+
+def is_chosen(text: str) -> bool:
+    """Whether a submitter may choose this id."""
+    try:
+        JOB_ID.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=128)
+SHAPES = st.from_regex(r"([0-9a-v]{16})?:.{0,9}|[0-9a-v]{26}(\.[0-9])?", fullmatch=True)
+CHOSEN = (PRINTABLE | SHAPES).filter(is_chosen)
+"""What submitters may choose, also what looks like another kind."""
 
 
 async def ask(
@@ -88,3 +119,82 @@ async def test_a_queue_of_ones_own_can_be_internal(redis: Redis) -> None:
         body = {"data": {"organizationId": "org-a"}}
         assert (await ask(a, "POST", "/queue/nightly/jobs", body))[0] == 404
         assert (await ask(platform, "POST", "/queue/nightly/jobs", body))[0] == 202
+
+
+async def test_a_page_of_delayed_jobs_tells_nothing_of_others_ids(redis: Redis) -> None:
+    """It may end behind a job of another organization."""
+    await Queue("mixed", redis).register()
+    async with tenants(redis, "org-a", "org-b", None) as (a, b, platform):
+        for http, organization, name in ((a, "org-a", "first"), (b, "org-b", "secret-name")):
+            job: dict[str, Any] = {"data": {"organizationId": organization}}
+            options = {"jobId": name, "delay": 9_000_000 if http is a else 9_500_000}
+            assert (await ask(http, "POST", "/queue/mixed/jobs", job | {"options": options}))[
+                0
+            ] == 202
+        for number in range(3):
+            job = {"data": {"organizationId": "org-b"}, "options": {"delay": 9_600_000 + number}}
+            await ask(b, "POST", "/queue/mixed/jobs", job)
+        path, seen = "/queue/mixed/jobs?status=delayed&end=0", list[str]()
+        before = ""
+        while before is not None:
+            _, answer = await ask(platform, "GET", path + (f"&before={before}" if before else ""))
+            seen += [row["id"] for row in answer["data"]]
+            before = answer["next"]
+            if before is not None:
+                told_of = base64.urlsafe_b64decode(before + "==")
+                assert told_of.startswith(b"delayed:")
+                assert b"secret-name" not in told_of
+                assert scope_of("org-b").encode() not in told_of
+        assert len(seen) == 5
+        assert seen[:2] == ["first", "secret-name"]
+        status, _ = await ask(a, "GET", f"{path}&before={'x' * 40}")
+        assert status == 400
+
+
+async def test_the_platform_is_told_what_makes_a_job_unique(redis: Redis) -> None:
+    await Queue("mixed", redis).register()
+    async with tenants(redis, "org-a", "org-b", None) as (a, b, platform):
+        for http, organization in ((a, "org-a"), (b, "org-b")):
+            job = {"data": {"organizationId": organization}, "options": {"jobId": "x"}}
+            assert (await ask(http, "POST", "/queue/mixed/jobs", job))[0] == 202
+            _, answer = await ask(http, "GET", "/queue/mixed/job/x")
+            assert answer["data"]["id"] == "x"
+            assert not {"ref", "organizationId"} & answer["data"].keys()
+        _, answer = await ask(platform, "GET", "/queue/mixed/jobs")
+        refs = {row["organizationId"]: row["ref"] for row in answer["data"]}
+        assert refs == {name: chosen_ref(name, "x") for name in ("org-a", "org-b")}
+        assert (await ask(platform, "GET", "/queue/mixed/job/x"))[0] == 404
+        for organization, ref in refs.items():
+            for path in (
+                f"/queue/mixed/job/{ref}",
+                f"/queue/mixed/job/x?organizationId={organization}",
+            ):
+                _, answer = await ask(platform, "GET", path)
+                assert answer["data"]["data"] == {"organizationId": organization}
+        status, answer = await ask(platform, "POST", f"/queue/mixed/job/{refs['org-b']}/cancel")
+        assert (status, answer["data"]["id"]) == (200, "x")
+        assert (await ask(a, "GET", "/queue/mixed/job/x"))[1]["data"]["state"] == "waiting"
+        assert (await ask(a, "GET", f"/queue/mixed/job/{refs['org-a']}"))[0] == 404
+        body = {"ids": ["x"]}
+        for query, done in (("", 0), ("?organizationId=org-a", 1)):
+            _, answer = await ask(platform, "POST", f"/queue/mixed/jobs/remove{query}", body)
+            assert answer["data"]["done"] == done
+
+
+@given(st.sampled_from([None, "org-a", "org-b", "ÿ\ud800"]), CHOSEN)
+def test_an_id_inside_is_shown_as_it_was_chosen(organization: str | None, chosen: str) -> None:
+    ref = chosen_ref(organization, chosen)
+    assert shown_id(ref) == chosen
+    assert candidates(organization, chosen)[0] == ref
+    assert shown_id(batch_job_ref(ref, 7)) == f"~b:{chosen}.7"
+    assert candidates(organization, f"~b:{chosen}.7")[0] == batch_job_ref(ref, 7)
+    assert ref in candidates(None, ref)
+
+
+@given(CHOSEN, CHOSEN)
+def test_no_two_have_the_same_id_inside(one: str, other: str) -> None:
+    names = (None, "org-a", "org-b")
+    refs = [chosen_ref(name, chosen) for name in names for chosen in {one, other}]
+    assert len(set(refs)) == len(refs)
+    assert not {*refs} & {callback_id("q", "1-0", (one, "1", 1)), publication_id(LIST, 1)}
+    assert not any(ref.startswith("~") or re.fullmatch("[0-9a-v]{26}", ref) for ref in refs)
