@@ -16,6 +16,7 @@ from gateway.cors import allowed_headers
 from gateway.errors import Kind, Refusal
 from gateway.gate import GATE, REALM, Gate, Unauthorized, public_part
 from gateway.keys import REDIS, SETTINGS
+from gateway.negotiation import check_accept
 from gateway.oidc import PROVIDER_KEYS, Bearer, Jwks, KeySource, OidcSettings
 from gateway.principal import (
     ANONYMOUS,
@@ -42,6 +43,9 @@ from outbound.settings import OidcOutboundSettings
 from streams.settings import readable
 
 logger = logging.getLogger(__name__)
+
+METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+"""Of the server as a whole, for `OPTIONS *` (RFC 9110, 9.3.7)."""
 
 
 class InsufficientScope(Refusal):
@@ -76,26 +80,36 @@ def gatekeeper(table: Iterable[Route]) -> Middleware:
             request[ROUTE] = route
         presented = _presented(request)
         is_open = route is not None and route.needs is not Scope.PUBLIC and await gate.is_open()
-        if gate.is_local:
-            check_host(request)
+        check_host(request, is_local=gate.is_local)
         if presented is None:
             check_site(request, settings.cors_origins)
         if route is None or route.needs is Scope.PUBLIC:
             request[PRINCIPAL] = ANONYMOUS
-            if route is None or route.is_probe:
-                return await handler(request)
-            network = client_network(request)
-            if request.method not in SAFE_METHODS:
-                count_public_post(request, network)
-            with request.app[PUBLIC].hold(network):
-                return await handler(request)
+            return await _answer_anybody(request, route, handler)
         principal = await _identify(request, gate, presented, is_open=is_open)
         request[PRINCIPAL] = principal
         _authorize(route, principal)
+        check_accept(request, route)
         await charge(request, principal)
         return await handler(request)
 
     return check
+
+
+async def _answer_anybody(
+    request: web.Request, route: Route | None, handler: Handler
+) -> web.StreamResponse:
+    """The answer of a public route, within the limits of those; None: there is no such route."""
+    if route is None and request.method == "OPTIONS" and request.raw_path == "*":
+        return web.Response(status=204, headers={"Allow": METHODS})
+    if route is None or route.is_probe:
+        return await handler(request)
+    check_accept(request, route)
+    network = client_network(request)
+    if request.method not in SAFE_METHODS:
+        count_public_post(request, network)
+    with request.app[PUBLIC].hold(network):
+        return await handler(request)
 
 
 def _canonical(path: str) -> str:

@@ -14,7 +14,7 @@ from gateway.errors import (
     NotJson,
     SlowBody,
 )
-from gateway.keys import SETTINGS
+from gateway.keys import CONTINUE, SETTINGS
 from gateway.routes import ROUTE, Route
 from gateway.strict_json import BULK, DOCUMENT, SMALL, Bounds, DocumentReader
 
@@ -37,6 +37,14 @@ EMPTY: Final = Empty()
 def install(app: web.Application) -> None:
     """Give `app` the reader of its documents."""
     app[READER] = DocumentReader()
+
+
+async def ask_for_body(request: web.Request) -> None:
+    """Tell a client that waits for it to go on, right before its body is read. A request that is
+    refused before does not get here, and its body is never sent."""
+    if request.pop(CONTINUE, False):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 def refuse_encoding(request: web.Request) -> None:
@@ -73,6 +81,7 @@ async def read_body(request: web.Request, *, bulk: bool = False) -> bytes:
         _check_length(request, kept, len(kept), bulk=bulk)
         return kept
     _check_length(request, b"", request.content_length or 0, bulk=True)
+    await ask_for_body(request)
     if request.content.is_eof():  # a short body is there already: there is no time to measure
         request[BODY] = body = await _collect(request, bulk)
         return body

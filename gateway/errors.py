@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.headers import CURRENT, request_id_of, stamp
-from gateway.keys import LIFE, REQUEST_ID
+from gateway.keys import CONTINUE, LIFE, REQUEST_ID
 from gateway.refusals import (
     BadQuery,
     BodyTooBig,
@@ -27,6 +27,7 @@ from gateway.refusals import (
     EncodedBody,
     Fault,
     ForeignHost,
+    HeadersTooLarge,
     InvalidJob,
     InvalidRequest,
     JobNotFound,
@@ -40,6 +41,7 @@ from gateway.refusals import (
     QueueNotFound,
     Refusal,
     SlowBody,
+    TargetTooLong,
 )
 from streams import errors as engine
 
@@ -54,6 +56,7 @@ __all__ = [
     "EncodedBody",
     "Fault",
     "ForeignHost",
+    "HeadersTooLarge",
     "InvalidJob",
     "InvalidRequest",
     "JobNotFound",
@@ -67,6 +70,7 @@ __all__ = [
     "QueueNotFound",
     "Refusal",
     "SlowBody",
+    "TargetTooLong",
     "bare",
     "kind_of",
     "problem",
@@ -256,6 +260,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise  # the client has left: nobody to tell
         response = tell(request, error, request_id)
     stamp(response, request_id)
-    if request.app[LIFE].draining:
+    if request.app[LIFE].draining or request.get(CONTINUE):
         response.force_close()
     return response

@@ -36,4 +36,7 @@ SETTINGS = web.AppKey("settings", GatewaySettings)
 DIRECTORY: "web.AppKey[Directory]" = web.AppKey("directory")
 FORWARDED = web.AppKey("forwarded", Forwarded)
 LIFE = web.AppKey("life", Life)
+CONTINUE = web.RequestKey("continue", bool)
+"""The client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1). A connection on
+which it was not told so is closed: nobody could tell whether the body still comes."""
 REQUEST_ID = web.RequestKey("request_id", str)

@@ -12,7 +12,7 @@ from functools import partial
 import orjson
 from aiohttp import web
 
-from gateway.body import read_line, refuse_encoding
+from gateway.body import ask_for_body, read_line, refuse_encoding
 from gateway.directory import Listed
 from gateway.errors import BodyTooBig, Refusal, SlowBody, tell
 from gateway.headers import stamp
@@ -34,6 +34,7 @@ async def answer(request: web.Request, listed: Listed, way: Way) -> web.StreamRe
     sent, what ends the request early can only be told by the last one. Raises what stops it before.
     """
     refuse_encoding(request)
+    await ask_for_body(request)
     with once(request) as key:
         return await _answer(request, listed, replace(way, key=key))
 

@@ -47,6 +47,18 @@ class NotHttp(Refusal):
     """Bytes that are no HTTP request."""
 
 
+class TargetTooLong(NotHttp):
+    """A target (path and query) that is longer than the limit."""
+
+    kind = Kind(414, "target_too_long", "The address is too long")
+
+
+class HeadersTooLarge(NotHttp):
+    """A header line that is longer than the limit, or more lines than are taken."""
+
+    kind = Kind(431, "headers_too_large", "The headers are too large")
+
+
 class MalformedBody(Refusal):
     """Not the JSON we accept (bounded, no duplicate members, numbers that can be kept)."""
 

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 
-from gateway.errors import CrossSite, ForeignHost, Kind, Refusal
+from gateway.errors import CrossSite, ForeignHost, Kind, NotHttp, Refusal
 from gateway.keys import FORWARDED, SETTINGS
 from gateway.settings import GatewaySettings
 
@@ -22,6 +22,7 @@ _LOCAL_HOST = re.compile(
 _SECRET_PARAMETER = re.compile(
     r"(?:x[-_])?api[-_]?key|access[-_]?token|bearer|authorization", re.IGNORECASE
 )
+_HOST = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[0-9A-Za-z:.%]+\])(?::[0-9]{0,5})?", re.ASCII)
 _PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 ADDRESS_CHARS = 64
 _KEY = re.compile(r"cs_[a-z]{2,8}_[0-9A-Za-z]{12}_[0-9A-Za-z]{20,}")
@@ -52,9 +53,23 @@ def check_bind(settings: GatewaySettings, *, configured: bool = False) -> None:
         )
 
 
-def check_host(request: web.Request) -> None:
-    """Raises ForeignHost unless the Host names this machine."""
-    if not _LOCAL_HOST.fullmatch(request.headers.get("Host", "")):
+def host_of(request: web.Request) -> str:
+    """Whom the client means to talk to: the authority of a target in absolute form, which takes
+    the place of Host (RFC 9112, 3.2.2), else Host. Raises NotHttp when that is malformed (3.2)."""
+    target = request.raw_path
+    host = request.headers.get("Host", "")
+    if "://" in target and not target.startswith("/"):
+        host = target.partition("://")[2].partition("/")[0].partition("?")[0]
+    if not _HOST.fullmatch(host):
+        raise NotHttp("The Host of the request is malformed: send a name, or a name and a port.")
+    return host
+
+
+def check_host(request: web.Request, *, is_local: bool) -> None:
+    """Raises NotHttp for a malformed Host, and ForeignHost where only this machine is served
+    (`is_local`) unless it names this machine."""
+    host = host_of(request)
+    if is_local and not _LOCAL_HOST.fullmatch(host):
         raise ForeignHost("Use localhost or 127.0.0.1: this gateway serves its own machine.")
 
 
@@ -80,7 +95,7 @@ def _is_cross_site(request: web.Request) -> bool:
         return site not in ("same-origin", "none")
     origin = headers.get("Origin")
     if origin is not None:
-        return origin.partition("://")[2].lower() != headers.get("Host", "").lower()
+        return origin.partition("://")[2].lower() != host_of(request).lower()
     return "Cookie" in headers
 
 

@@ -12,15 +12,20 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.admission import Admission, Door, bind
 from gateway.departures import WatchedConnection
-from gateway.errors import NotHttp, tell
+from gateway.errors import HeadersTooLarge, NotHttp, TargetTooLong, tell
 from gateway.headers import request_id_of
-from gateway.keys import DIRECTORY, LIFE, SETTINGS
+from gateway.keys import CONTINUE, DIRECTORY, LIFE, SETTINGS
 from gateway.settings import GatewaySettings
 
-HEADER_LINE_MAX_BYTES = 8_190
+TARGET_MAX_BYTES = 8_190
+HEADER_LINE_MAX_BYTES = 8_192
+"""Another number, by which one is told from the other."""
 HEADERS_MAX = 128
 LINGER_S = 5.0
 """How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
@@ -57,13 +62,14 @@ class Guests:
 class Connection(WatchedConnection):
     """One client connection."""
 
-    __slots__ = ("_admission", "_begun", "_guests")
+    __slots__ = ("_admission", "_begun", "_guests", "_make")
 
     def __init__(
         self, manager: web.Server, guests: Guests, admission: Admission, **limits: Any
     ) -> None:
         super().__init__(manager, **limits)
         self.departures = set()
+        self._make, self._request_factory = self._request_factory, self._received
         self._guests, self._admission = guests, admission
         self._begun = b""
         """What has come of a request that waits for its turn; nothing: none waits."""
@@ -101,6 +107,19 @@ class Connection(WatchedConnection):
             if not (self._reading_paused or self._buffer_paused):
                 self.transport.resume_reading()
 
+    def _received(self, message: Any, *more: Any) -> Any:
+        """The request of a message. That its client waits for 100 Continue is kept for whoever
+        reads the body; aiohttp would answer it before anything was checked."""
+        waits = message.headers.get("Expect", "").lower() == "100-continue"
+        if waits:
+            headers = CIMultiDict(message.headers)
+            del headers["Expect"]
+            message = message._replace(headers=CIMultiDictProxy(headers))
+        request = cast("Any", self._make)(message, *more)
+        if waits and message.version >= HttpVersion11:
+            request[CONTINUE] = True
+        return request
+
     def cut(self) -> None:
         """End whatever is going on here, now."""
         if self._task_handler is not None:
@@ -120,7 +139,7 @@ class Connection(WatchedConnection):
         if gone or request.writer.output_size > 0:
             raise ConnectionError("nobody is there, or has got half a response")
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # aiohttp: 400 for all it cannot parse
-            error = NotHttp("The request is not well-formed HTTP.")
+            error = _unreadable(error)
         response = tell(request, error, request_id_of(request))
         response.force_close()
         return response
@@ -181,13 +200,24 @@ async def _finish(runner: web.AppRunner, hurry: asyncio.Event) -> None:
     await cleaning
 
 
+def _unreadable(error: BaseException) -> NotHttp:
+    """What is told of a request that the parser gave up (RFC 9110, 15.5.15; RFC 6585, 5)."""
+    if isinstance(error, LineTooLong):
+        if TARGET_MAX_BYTES in error.args:
+            return TargetTooLong(f"The target of a request may be {TARGET_MAX_BYTES} bytes long.")
+        return HeadersTooLarge(f"A header line may be {HEADER_LINE_MAX_BYTES} bytes long.")
+    if isinstance(error, BadHttpMessage) and error.message.startswith("Too many headers"):
+        return HeadersTooLarge(f"A request may have {HEADERS_MAX} header lines.")
+    return NotHttp("The request is not well-formed HTTP.")
+
+
 def _limits(settings: GatewaySettings) -> dict[str, Any]:
     return {
         "access_log": None,
         "auto_decompress": False,
         "keepalive_timeout": settings.keepalive_timeout_s,
         "lingering_time": LINGER_S,
-        "max_line_size": HEADER_LINE_MAX_BYTES,
+        "max_line_size": TARGET_MAX_BYTES,
         "max_field_size": HEADER_LINE_MAX_BYTES,
         "max_headers": HEADERS_MAX,
     }

@@ -1,17 +1,20 @@
 """What comes in and goes out, beyond the job itself (`schemas.JobView`)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from schemas.fields import NO_CONTROLS
 from schemas.job import MAX_DELAY_MS, Integer, JobOptions, State, Wire
 from schemas.spec import Limiter
 from streams import Added, Counts
 
-JobName = Annotated[str, StringConstraints(min_length=1, max_length=256, strict=True)]
+JobName = Annotated[
+    str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROLS, strict=True)
+]
 
 
 class Submission(Wire):
@@ -144,13 +147,19 @@ class LimiterModel(Wire):
 
 
 class Limits(Wire):
-    """What holds for all workers of a queue together; null: no such limit."""
+    """What holds for all workers of a queue together; null or absent: no such limit."""
 
-    limiter: LimiterModel | None
-    concurrency: Annotated[Integer, Field(ge=1, le=1_000_000)] | None
+    limiter: LimiterModel | None = None
+    concurrency: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = None
     """Jobs active at once."""
     backlog: Annotated[Integer, Field(ge=1, le=1_000_000_000)] | None = None
     """Jobs that have not ended: submissions beyond it are refused. Absent: it stays as it is."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("needs limiter, concurrency or backlog; null lifts one")
+        return self
 
 
 class QueueLimits(Limits):

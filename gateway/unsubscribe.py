@@ -10,7 +10,7 @@ from html import escape
 
 from aiohttp import web
 
-from gateway.body import BODY
+from gateway.body import BODY, ask_for_body
 from gateway.errors import InvalidRequest, Kind, Refusal, SlowBody
 from gateway.keys import REDIS, REQUEST_ID, SETTINGS
 from gateway.security import client_address
@@ -84,6 +84,7 @@ async def _named(request: web.Request) -> tuple[str, str]:
 
 async def _read(request: web.Request) -> bytes:
     """The beginning of the body; a form or multipart, nobody needs to take it apart."""
+    await ask_for_body(request)
     body: bytes = request.get(BODY, b"")
     try:
         async with asyncio.timeout(request.app[SETTINGS].body_timeout_s):

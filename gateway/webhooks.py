@@ -29,18 +29,18 @@ PAGE_MAX = 200
 START_MAX = 100_000
 
 
-class Rate(Wire):
+class DestinationRateRequest(Wire):
     """At most `max` deliveries started in any `duration` ms."""
 
     max: Annotated[Integer, Field(ge=1, le=10_000)]
     duration: Annotated[Integer, Field(ge=1, le=3_600_000)] = 60_000
 
 
-class Limits(Wire):
+class DestinationLimitsRequest(Wire):
     """A destination's own limits; null or absent: what holds for the whole installation."""
 
     concurrency: Annotated[Integer, Field(ge=1, le=1_000)] | None = None
-    rate: Rate | None = None
+    rate: DestinationRateRequest | None = None
 
 
 async def listed(request: web.Request) -> web.Response:
@@ -78,7 +78,7 @@ async def disable(request: web.Request) -> web.Response:
 async def limit(request: web.Request) -> web.Response:
     """PUT /webhooks/destinations/{id}/limits: concurrency and rate of its own."""
     known = await _destination(request)
-    wanted = await read_model(request, Limits)
+    wanted = await read_model(request, DestinationLimitsRequest)
     rate = Limiter(wanted.rate.max, wanted.rate.duration) if wanted.rate else None
     to = known.destination
     parameters = {"origin": to.origin, **wanted.model_dump(by_alias=True)}
@@ -165,7 +165,14 @@ ROUTES = (
     Route("GET", _ONE, show, Scope.READ, answer=WebhookDestinationDetails),
     Route("POST", _ONE + "/enable", enable, Scope.OPERATE, answer=WebhookDestination),
     Route("POST", _ONE + "/disable", disable, Scope.OPERATE, answer=WebhookDestination),
-    Route("PUT", _ONE + "/limits", limit, Scope.OPERATE, body=Limits, answer=WebhookDestination),
+    Route(
+        "PUT",
+        _ONE + "/limits",
+        limit,
+        Scope.OPERATE,
+        body=DestinationLimitsRequest,
+        answer=WebhookDestination,
+    ),
     *webhook_keys.ROUTES,
     *webhook_settings.ROUTES,
     *replay.ROUTES,

@@ -198,7 +198,7 @@ ROUTES = (
     Route("GET", _ONE, destination, Scope.READ),
     Route("POST", _ONE + "/enable", enable, Scope.OPERATE),
     Route("POST", _ONE + "/disable", disable, Scope.OPERATE),
-    Route("POST", _ONE + "/limits", limits, Scope.OPERATE, body=api.Limits),
+    Route("POST", _ONE + "/limits", limits, Scope.OPERATE, body=api.DestinationLimitsRequest),
     Route("POST", HERE + "/settings", settings, Scope.OPERATE, body=webhook_settings.Settings),
     Route("POST", HERE + "/secret/rotate", rotate, Scope.ADMIN, body=webhook_keys.Rotation),
     Route("POST", HERE + "/replay", again, Scope.OPERATE, body=Again),

@@ -89,7 +89,6 @@ async def test_limits_are_read_and_replaced(http: ClientSession, queue: Queue) -
     "body",
     [
         {},
-        {"limiter": None},
         {"limiter": {"max": 0, "duration": 1}, "concurrency": None},
         {"limiter": {"max": 1}, "concurrency": None},
         {"limiter": None, "concurrency": 0},
