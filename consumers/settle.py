@@ -13,8 +13,9 @@ from streams.scripts import Command
 
 Call = tuple[Command, list[Ending]]
 WORST_PAUSE_S = 2.0
-REFUSALS_MAX = 3
-"""After so many refusals of an ending of its own, its job fails instead."""
+REFUSALS_MAX = 20
+"""After so many refusals of an ending of its own, over half a minute, its job fails instead. A
+permission that is missing for a moment costs no result."""
 
 
 class Settler:
@@ -96,7 +97,8 @@ class Settler:
         (ending,) = endings
         self._refusals[ending.claim.place] += 1
         refusals = self._refusals[ending.claim.place]
-        if refusals >= REFUSALS_MAX and ending.kind != "release":
+        is_hopeless = isinstance(error, EncodingError) or refusals >= REFUSALS_MAX
+        if is_hopeless and ending.kind != "release":
             ending = last_resort(ending.claim)
         loop = asyncio.get_running_loop()
         loop.call_later(min(0.05 * 2 ** min(refusals, 6), WORST_PAUSE_S), self._again, ending)

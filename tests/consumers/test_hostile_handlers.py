@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from processes import until
 
 import consumers.processors
+import consumers.settle
 import consumers.worker
 from consumers import Reject, Worker
 from consumers.execute import Run, execute
@@ -26,6 +27,7 @@ from schemas.job import Backoff, JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, JobView, NewJob, Queue, Redis
 from streams.claims import Claim, Ending
+from streams.keys import QueueKeys
 from streams.record import Header
 
 ONCE = JobOptions(attempts=1, backoff=Backoff(type="fixed", delay=0))
@@ -187,6 +189,7 @@ async def test_an_ending_that_is_refused_jams_no_other(
         return done
 
     monkeypatch.setattr(consumers.worker, "ending", spoil)
+    monkeypatch.setattr(consumers.settle, "REFUSALS_MAX", 2)
     names = ["a", "spoilt", "b", "c"]
     await Queue(SPEC, redis).add_many([NewJob(name, {}) for name in names])
     troubles: list[Exception] = []
@@ -200,3 +203,24 @@ async def test_an_ending_that_is_refused_jams_no_other(
     assert [error.code for error in jobs["spoilt"].errors] == ["outcome_not_storable"]
     if how == "Redis":
         assert troubles
+
+
+async def test_a_permission_that_is_missing_for_a_moment_costs_no_result(
+    redis: Redis, raw: Any
+) -> None:
+    """Redis refuses every ending while a key is of another type; then all are stored."""
+    gate, troubles = Gate(), list[Exception]()
+    names = ["a", "b", "c"]
+    await Queue(SPEC, redis).add_many([NewJob(name, {}) for name in names])
+    worker = Worker(SPEC, gate, concurrency=3, redis=redis)
+    worker.on("error", troubles.append)
+    completed = QueueKeys("hostile")["completed"]
+    async with worker:
+        await gate.holds(3)
+        raw.set(completed, b"of another type")
+        gate.open.set()
+        await until(lambda: len(troubles) > 6, within_s=PATIENCE_S, what="endings are refused")
+        raw.delete(completed)
+        jobs = await ended_by_name(redis, SPEC, names)
+    assert {job.state for job in jobs.values()} == {State.COMPLETED}
+    assert {job.returnvalue for job in jobs.values()} == {"passed"}
