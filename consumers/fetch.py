@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from consumers.settle import WORST_PAUSE_S, Call, Settler
-from streams.claims import BLOCK_MS, Claim, Claimed, Claims
+from streams.claims import BLOCK_MS, Claimed, Claims
 from streams.errors import CredstreamError, EncodingError
 from streams.link import Link
 
@@ -18,8 +18,8 @@ class Fetcher:
     """One worker's claim loop on a connection of its own.
 
     `free(coming)` says how many jobs may be asked for now, when `coming` are about to be started;
-    `start(claims)` takes what came. A busy
-    worker's settles travel in the same write as its next claim.
+    `start(claimed)` takes what came. A busy worker's settles travel in the same
+    write as its next claim.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Fetcher:
         claims: Claims,
         settler: Settler,
         free: Callable[[int], int],
-        start: Callable[[list[Claim]], None],
+        start: Callable[[Claimed], None],
         trouble: Callable[[Exception], None],
     ) -> None:
         self.stopping = asyncio.Event()
@@ -47,6 +47,12 @@ class Fetcher:
         self._link: Link | None = None
         self._wait_ms = 0
         self._failures = 0
+        self._is_asking = False
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether jobs may come that were not started yet."""
+        return self._is_asking or self._coming > 0
 
     def stop(self) -> None:
         self.stopping.set()
@@ -63,6 +69,7 @@ class Fetcher:
         try:
             while not self.stopping.is_set():
                 want = self._free(self._coming)
+                self._is_asking = want > 0
                 if want > 0:
                     await self._step(want)
                 else:
@@ -72,6 +79,7 @@ class Fetcher:
                     await self._slot.wait()
             await self._digested()
         finally:
+            self._is_asking = False
             unblocker.cancel()
             await self._drop_link()
 
@@ -118,7 +126,7 @@ class Fetcher:
         if claimed.needs_upkeep:
             self.needs_upkeep()
         self._settler.confirm(calls, replies)
-        self._start(claimed.claims)
+        self._start(claimed)
 
     async def _claim(self, want: int, calls: list[Call]) -> tuple[Claimed, list[Any]]:
         try:

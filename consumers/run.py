@@ -5,6 +5,8 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from multiprocessing.connection import Connection
 
 from consumers.discovery import choose
 from consumers.hooks import logging as job_log
@@ -15,6 +17,7 @@ from consumers.probes import Watched, probes
 from consumers.processor import NotConfigured, Processor, Resources
 from consumers.rotation import keks_at_boot, ring_for
 from consumers.settings import WorkerSettings
+from consumers.tester import TesterPlan, delegate, when_parent_ends
 from consumers.worker import Worker
 from credentials.payload_cipher import configured_cipher
 from streams import Redis, RedisSettings, connect, durability
@@ -31,11 +34,13 @@ async def run_workers(
     settings: WorkerSettings,
     redis: Redis | RedisSettings | None = None,
     observe: Callable[[Worker], object] | None = None,
+    prepare: Callable[[], object] | None = None,
 ) -> None:
     """Work until SIGTERM or SIGINT, drain, return. A second signal gives running jobs back at once.
 
     `redis`: a handle that stays the caller's, or what to connect to (None: the environment);
-    `observe` is called with every worker before it begins (consumers.hooks.tracing, for one).
+    `observe` is called with every worker before it begins (consumers.hooks.tracing, for one);
+    `prepare`, which can be pickled, is called first in the child processes that run suspects.
     Raises NoProcessor for a queue nobody can process, and what a processor's `open` raises.
     """
     stopping, hurry = stops()
@@ -46,6 +51,7 @@ async def run_workers(
         handle.cipher = configured_cipher(settings.data_dir, production=settings.production)
         workers, idle = await _open(settings, resources, stack)
         for worker in workers:
+            _delegate_suspects(worker, settings, prepare)
             if observe is not None:
                 observe(worker)
         await stack.enter_async_context(minutes.counted(handle, workers))
@@ -56,6 +62,33 @@ async def run_workers(
         logger.info("working on %s, %d at once each", names, settings.queue_concurrency)
         await _work(workers, stopping, hurry)
         logger.info("all jobs finished or given back")
+
+
+async def run_tester(plan: TesterPlan, ready: Connection) -> None:
+    """Run the suspects of one queue in a child process; end with its parent. `ready` is told when
+    the processor is open."""
+    stopping, hurry = stops()
+    when_parent_ends(stopping.set)
+    async with AsyncExitStack() as stack:
+        handle = connect(plan.redis)
+        stack.push_async_callback(handle.close)
+        settings = plan.settings
+        resources = Resources(handle, settings.data_dir, settings.production)
+        handle.cipher = configured_cipher(settings.data_dir, production=settings.production)
+        workers, _ = await _open(settings, resources, stack)
+        for worker in workers:
+            worker.suspects.parent = plan.parent
+            ready.send(True)
+            await stack.enter_async_context(minutes.counted(handle, workers))
+            await _work(workers, stopping, hurry)
+
+
+def _delegate_suspects(
+    worker: Worker, settings: WorkerSettings, prepare: Callable[[], object] | None
+) -> None:
+    its = settings.model_copy(update={"queues": worker.spec.name, "probe_port": 0})
+    plan = TesterPlan(run_tester, its, worker.redis.settings, worker.name, prepare)
+    worker.suspects.delegate = partial(delegate, plan)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from consumers.events import (
 from consumers.execute import Run, execute, failure, stop_error
 from consumers.executors import off_loop
 from consumers.fetch import Fetcher
+from consumers.isolation import SHARE, SuspectRunner
 from consumers.lease import Lease, LeaseCallbacks, Runs
 from consumers.lease_thread import kept_alive
 from consumers.outcome import Outcome, ending, last_resort
@@ -32,7 +33,7 @@ from consumers.settle import Settler
 from consumers.upkeep import QueueUpkeep
 from schemas.spec import QueueSpec
 from streams import Redis, connect
-from streams.claims import Claim, Claims, Ending, waited_ms
+from streams.claims import Claim, Claimed, Claims, Ending, waited_ms
 from streams.errors import CredstreamError
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ class Worker:
         self._upkeep = QueueUpkeep(self.spec, self.redis, self._trouble)
         self._fetcher.needs_upkeep = self._upkeep.wake
         self._registration = Registration(self.spec, self.redis, self._fetcher, self._trouble)
+        self.suspects = SuspectRunner(self, self._fetcher, self._settler, self._start)
         self._task: asyncio.Task[None] | None = None
 
     def on(self, name: str, listener: Callable[..., Any]) -> Self:
@@ -111,9 +113,9 @@ class Worker:
             asyncio.create_task(self._registration.keep()),
         ]
         try:
-            async with kept_alive(self.lease, self.redis):
+            async with kept_alive(self.lease, self.redis), SHARE.joined(self.suspects):
                 await self._registration.join()
-                await self._fetcher.run()
+                await (self.suspects if self.suspects.parent else self._fetcher).run()
                 await self._drain()
             with contextlib.suppress(CredstreamError):
                 await self.claims.leave()
@@ -150,14 +152,19 @@ class Worker:
         return self._running
 
     def _free(self, coming: int) -> int:
+        if SHARE.owner is not None:
+            return 0
         free = self.concurrency - self._running - coming
         return free if self.concurrency < TWO_WAVES else min(free, (self.concurrency + 1) // 2)
 
-    def _start(self, claims: list[Claim]) -> None:
+    def _start(self, claimed: Claimed) -> None:
+        claims = claimed.claims
         if claims and self.hooks.wanted(Taken):
             self.hooks.emit(Taken(waited_ms(claims)))
         returned, limit_ms = self._runs.returned, self.spec.timeout_ms
-        is_stopping = self._fetcher.stopping.is_set()
+        if claimed.has_suspects:
+            self.suspects.begin()
+        is_refused = self._fetcher.stopping.is_set() or not self.suspects.lets(claimed)
         for claim in claims:
             if returned and claim.place in returned:
                 returned.discard(claim.place)
@@ -165,7 +172,7 @@ class Worker:
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context, limit_ms)
             self._held[claim.place] = run
-            if is_stopping:
+            if is_refused:
                 self._settler.add(Ending(claim, "release", started=False))
             else:
                 self._running += 1
@@ -256,6 +263,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Let running jobs finish; release those that do not in time; settle everything."""
+        await self.suspects.cancel()
         tasks = {run.task for run in self._held.values() if run.task and not run.task.done()}
         if tasks:
             drained = asyncio.create_task(asyncio.wait(tasks, timeout=self.drain_timeout_s))

@@ -24,6 +24,7 @@ Code = Literal[
     "backoff",
     "destination",
     "jobs_ahead",
+    "isolated",
     "workers_busy",
     "next",
     "running",
@@ -128,6 +129,8 @@ def _reasons(stands: Standing, parked: str | None) -> Iterator[Reason]:
         yield Reason(code="destination", detail=parked)
     elif stands.state is State.DELAYED:
         yield _of_the_clock(stands)
+    elif stands.is_suspect:
+        yield _of_a_suspect(stands)
     elif stands.ahead:
         least = "" if stands.ahead_exact else "at least "
         jobs = _counted(stands.ahead, "job starts", "jobs start")
@@ -157,6 +160,13 @@ def _of_the_queue(stands: Standing) -> Iterator[Reason]:
         slots = "The only slot" if stands.slots == 1 else f"All {stands.slots} slots"
         detail = f"{slots} of the workers {'is' if stands.slots == 1 else 'are'} taken."
         yield Reason(code="workers_busy", detail=detail)
+
+
+def _of_a_suspect(stands: Standing) -> Reason:
+    times = _counted(stands.header.stalled, "time", "times")
+    company = "with at most 7 others like it" if stands.header.stalled == 1 else "alone"
+    detail = f"Its worker died {times}: a process of its own runs it, {company}."
+    return Reason(code="isolated", detail=detail)
 
 
 def _of_the_clock(stands: Standing) -> Reason:

@@ -65,7 +65,8 @@ class QueueSpec:
     timeout_ms: int | None = 15 * 60_000
     """How long one run of a job may take that has no `timeout` of its own; None or 0: no limit."""
     max_stalls: int = 3
-    """A job whose workers died this often is a poison job and goes to the dead letters."""
+    """A job whose workers died this often, the last time while it ran alone, is a poison job and
+    goes to the dead letters. Less than 3 counts as 3."""
     max_starts: int = 100
     """Bound on RetryLater: starts of one job that were not charged as attempts."""
     sealed: Literal["never", "available", "always"] = "never"

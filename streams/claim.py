@@ -38,8 +38,9 @@ class Claim:
 
 @dataclass
 class Claimed:
-    """What a call for claims brought. `word`: OK, PAUSED, LIMITED or FULL; `next_ms`: when it is
-    worth asking again (-1: no idea); `now_ms`: the clock of Redis; `count`: jobs."""
+    """What a call for claims brought. `word`: OK, PAUSED, LIMITED or FULL, of suspects also TAKEN,
+    WAIT or NONE; `next_ms`: when it is worth asking again (-1: no idea); `now_ms`: the clock of
+    Redis; `count`: jobs."""
 
     word: str
     now_ms: int
@@ -48,10 +49,17 @@ class Claimed:
     token: str
     lanes: list[tuple[bytes, list[Any]]]
     """Entries by lane, as Redis gave them."""
+    has_suspects: bool = False
+    """Suspects wait, and this worker has the lease to run them."""
     is_wait_refused: bool = False
     """Redis refused to wait, so asking again at once would only burn time."""
     needs_upkeep: bool = False
     """Something happened to the queue that is no job to claim, or jobs failed on the way."""
+
+    @property
+    def are_suspects(self) -> bool:
+        """Whether it brought suspects, which come alone."""
+        return bool(self.lanes) and self.lanes[0][0] == b"11"
 
     @property
     def count(self) -> int:

@@ -69,15 +69,27 @@ class Claims(Notes):
         is_woken = block_ms > 0 and isinstance(replies[-2], list)
         settled = await self._judge(replies[: len(first)], first)
         reply = await self.redis.judge(replies[-1], commands[-1])
-        reply = SCRIPTS["claim"].check(reply)
-        lanes = list(zip(reply[3::2], reply[4::2], strict=True))
-        has_buried = False
-        if lanes and lanes[-1][0] == b"dead":
-            reasons, has_buried = lanes.pop()[1], True
+        claimed = self._claimed(SCRIPTS["claim"].check(reply), 4)
+        claimed.has_suspects = reply[3] == 1
+        claimed.is_wait_refused = is_wait_refused
+        claimed.needs_upkeep |= is_woken and not claimed.lanes
+        return claimed, settled
+
+    async def isolate(self, parent: str, want: int) -> Claimed:
+        """Up to `want` suspects, for a process that holds nothing else. `parent`: the worker that
+        was told to start this one. Raises Unavailable: whatever it brought is found by renew."""
+        reply = await self.store.once("isolate", worker=self.worker, parent=parent, want=want)
+        return self._claimed(reply, 3)
+
+    def _claimed(self, reply: list[Any], first: int) -> Claimed:
+        """A reply whose lanes begin at `first`; counts what was buried on the way."""
+        lanes = list(zip(reply[first::2], reply[first + 1 :: 2], strict=True))
+        has_buried = bool(lanes) and lanes[-1][0] == b"dead"
+        if has_buried:
+            reasons = lanes.pop()[1]
             self.redis.tally.buried.update((self.spec.name, reason.decode()) for reason in reasons)
         about = (reply[0].decode(), reply[1], reply[2], self.spec.name, self.token)
-        needs_upkeep = has_buried or (is_woken and not lanes)
-        return Claimed(*about, lanes, is_wait_refused, needs_upkeep), settled
+        return Claimed(*about, lanes, needs_upkeep=has_buried)
 
     async def unblock(self, link: Link) -> None:
         """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the

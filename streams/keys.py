@@ -7,8 +7,10 @@ The tag is a parameter: it is the queue's name today and may become one of sever
 import hashlib
 from collections.abc import Mapping
 
-LANES = range(-1, 11)
-"""Lane numbers: -1 is `back` (served first), 0..10 the priorities."""
+SUSPECTS = 11
+LANES = range(-1, SUSPECTS + 1)
+"""Lane numbers: -1 is `back` (served first), 0..10 the priorities, 11 `suspects`, jobs whose worker
+died."""
 GROUP = "workers"
 CATALOGUE = "cs:queues"
 PROBE = "cs:probe"
@@ -44,7 +46,7 @@ _NAMES = {
 
 
 def lane_name(lane: int) -> str:
-    return "back" if lane == -1 else f"p{lane}"
+    return {-1: "back", SUSPECTS: "suspects"}.get(lane, f"p{lane}")
 
 
 class Keys:

@@ -50,9 +50,16 @@ class Standing:
     rate_per_s: float | None
     """How fast jobs have been ending lately; None: too few have."""
 
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it waits with the suspects: a worker died while it ran it."""
+        return self.state is State.WAITING and self.header.stalled > 0
+
     def start_ms(self) -> int | None:
         """When it will probably start; None: that cannot be said, or it has started."""
         if self.paused or not self.workers or self.state not in (State.WAITING, State.DELAYED):
+            return None
+        if self.is_suspect:
             return None
         earliest = max(self.now_ms, self.due_ms or 0, self._granted_ms())
         room = min(self.slots, self.concurrency or self.slots) - self.active

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -155,17 +156,17 @@ async def _traced_gateway(settings: "GatewaySettings") -> None:
         await serve(settings, tracing=Spans(tracer))
 
 
-async def _traced_workers(settings: "WorkerSettings") -> None:
+async def _traced_workers(settings: "WorkerSettings", prepare: Callable[[], object]) -> None:
     from consumers.run import run_workers
     from credstream.telemetry import tracing
 
     with tracing("worker") as tracer:
         if tracer is None:
-            await run_workers(settings)
+            await run_workers(settings, prepare=prepare)
             return
         from consumers.hooks.tracing import attach
 
-        await run_workers(settings, observe=lambda worker: attach(worker, tracer))
+        await run_workers(settings, observe=lambda worker: attach(worker, tracer), prepare=prepare)
 
 
 def _metrics_ports() -> Callable[[int], dict[str, str]]:
@@ -214,7 +215,7 @@ def worker(
     log_level, log_format = logs["log_level"] or "info", logs["log_format"]
     configure(log_level, log_format)
     if processes == 1:
-        run(_traced_workers(settings))
+        run(_traced_workers(settings, partial(configure, log_level, log_format)))
         return
     # What no process could find would otherwise be told once by each of them.
     choose(settings.processors, settings.wanted)

@@ -5,6 +5,6 @@ local function overflows(ids, known, limit)
   for k = 1, #ids do
     if not known[k] then fresh = fresh + 1 end
   end
-  for n = 1, 12 do open = open + redis.call('XLEN', KEYS[n]) end
+  for n = 1, 13 do open = open + redis.call('XLEN', KEYS[n]) end
   return fresh > 0 and open + fresh > limit
 end

@@ -2,7 +2,7 @@
 --   priority those due first; at most 100 jobs and about 512 KiB a call. A score in `delayed` is
 --   priority * 1e13 + due ms. `due` in meta is a lower bound of the next due time.
 --   answers how many, and the next due time (nil: none; 0: more are due)
--- needs: @lanes jobs delayed delayed_jobs meta, and lanes read before; checks its lanes itself
+-- needs: lane, @lanes jobs delayed delayed_jobs meta, and lanes read before; checks its lanes itself
 local function raise(now)
   local ids, records, bytes, next_due = {}, {}, 0, nil
   for priority = 0, 10 do
@@ -26,22 +26,22 @@ local function raise(now)
   end
   local places, checked = {}, {}
   for k = 1, #ids do
-    local priority = records[k] and string.match(records[k], '^%d+:(%d+)')
-    if priority and not checked[priority] then
-      redis.call('XLEN', KEYS[priority + 2])
-      checked[priority] = true
+    local lane = records[k] and lane_of(records[k])
+    if lane and not checked[lane] then
+      redis.call('XLEN', KEYS[lane + 2])
+      checked[lane] = true
     end
   end
   for k = 1, #ids do
     if records[k] then
       local fields = parts(records[k])
-      local priority = string.match(fields[1], '^%d+:(%d+)')
-      local entry = redis.call('XADD', KEYS[priority + 2], '*', 'j', ids[k], 'h', fields[1], 'b',
+      local lane = lane_of(fields[1])
+      local entry = redis.call('XADD', KEYS[lane + 2], '*', 'j', ids[k], 'h', fields[1], 'b',
         unpack(fields, 2))
-      places[#places + 1] = ids[k]; places[#places + 1] = priority .. ':' .. entry
+      places[#places + 1] = ids[k]; places[#places + 1] = lane .. ':' .. entry
     end
   end
-  for priority in pairs(checked) do redis.call('ZADD', lanes, priority, priority) end
+  for lane in pairs(checked) do redis.call('ZADD', lanes, lane, lane) end
   if #places > 0 then redis.call('HSET', jobs, unpack(places)) end
   if #ids > 0 then
     redis.call('ZREM', delayed, unpack(ids))

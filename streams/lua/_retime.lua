@@ -6,7 +6,7 @@ local function retime(from)
   local lane, after = string.match(from, '^(%S+) (%S+)$')
   local room = 500
   lane = tonumber(lane)
-  while lane <= 10 and room > 0 do
+  while lane <= 11 and room > 0 do
     local groups = redis.pcall('XINFO', 'GROUPS', KEYS[lane + 2])
     local found = not groups.err and groups[1]
       and redis.call('XPENDING', KEYS[lane + 2], 'workers', after, '+', room) or {}
@@ -23,7 +23,7 @@ local function retime(from)
     room = room - #found
     if room > 0 then lane, after = lane + 1, '-' else after = '(' .. found[#found][1] end
   end
-  if lane <= 10 then redis.call('HSET', meta, 'retime', lane .. ' ' .. after)
+  if lane <= 11 then redis.call('HSET', meta, 'retime', lane .. ' ' .. after)
   else redis.call('HDEL', meta, 'retime') end
-  return lane <= 10
+  return lane <= 11
 end

@@ -5,7 +5,7 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs events wake audit idem
 -- args: id who once
 -- replies: OK MISSING WRONG
--- uses: unpack audit once
+-- uses: unpack lane audit once
 local kept = before()
 if kept then return kept end
 local place = redis.call('HGET', jobs, id)
@@ -18,14 +18,14 @@ if kind ~= 'd' then
     or held[1] and 'active' or 'waiting'}
 end
 local fields = parts(redis.call('HGET', delayed_jobs, id))
-local priority = string.match(fields[1], '^%d+:(%d+)')
-redis.call('XLEN', KEYS[priority + 2]); redis.call('ZCARD', lanes); redis.call('ZCARD', delayed)
+local lane = lane_of(fields[1])
+redis.call('XLEN', KEYS[lane + 2]); redis.call('ZCARD', lanes); redis.call('ZCARD', delayed)
 redis.call('XLEN', events); redis.call('ZCARD', wake); redis.call('XLEN', audit)
-local added = redis.call('XADD', KEYS[priority + 2], '*', 'j', id, 'h', fields[1], 'b', unpack(fields, 2))
-redis.call('HSET', jobs, id, priority .. ':' .. added)
+local added = redis.call('XADD', KEYS[lane + 2], '*', 'j', id, 'h', fields[1], 'b', unpack(fields, 2))
+redis.call('HSET', jobs, id, lane .. ':' .. added)
 redis.call('ZREM', delayed, id)
 redis.call('HDEL', delayed_jobs, id)
-redis.call('ZADD', lanes, priority, priority)
+redis.call('ZADD', lanes, lane, lane)
 redis.call('ZADD', wake, 0, '1')
 redis.call('XADD', events, 'MAXLEN', '~', 2000, '*', 'e', 'waiting', 'i', id)
 record('done')

@@ -1,19 +1,28 @@
 #!lua flags=allow-oom
 -- claim: hand waiting jobs to a worker, in strict priority, never more than it wants, about 1 MiB of
 --   records a call, after burying at most 100 on the way (then: ask again at once).
---   answers word, now, ms until asking again is worth it (-1: unknown), then lane, entries pairs, and
+--   answers word, now, ms until asking again is worth it (-1: unknown), 1 if suspects wait and this worker
+--   has the lease to run them, then lane, entries pairs, and
 --   `dead` with the reasons of jobs buried on the way
 -- from: waiting delayed
 -- to: active failed
 -- keys: @lanes lanes jobs delayed delayed_jobs wake cancel limit meta events dead outbox expiry_dead blobs run gone gone_jobs
 -- args: worker want
 -- replies: OK PAUSED LIMITED FULL
--- uses: unpack promote remember lay bury admit
+-- uses: unpack lane promote remember lay bury admit
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency', 'due')
-local room, word, again_ms, charge = admit(now, want + 0, state)
-if word then return {word, now, again_ms} end
+local state = redis.call('HMGET', meta, 'paused', 'max', 'duration', 'granted', 'concurrency', 'due', 'tester')
+local ends = tonumber(string.match(state[7] or '', '^%d+') or 0)
+local leased = ends > now and ends <= now + 30000
+local function suspects()
+  local length, groups = redis.call('XLEN', KEYS[13]), redis.pcall('XINFO', 'GROUPS', KEYS[13])
+  local pending = groups[1] and groups[1][6] or 0
+  return length - pending, pending
+end
+local spare = leased and (state[2] or state[5]) and suspects() > 0 and 1 or 0
+local room, word, again_ms, charge = admit(now, want + 0, state, spare)
+if word then return {word, now, again_ms, 0} end
 
 local head, next_ms = tonumber(state[6]), -1
 local due = head and head <= now
@@ -30,7 +39,16 @@ if due then
 end
 if head then next_ms = math.max(0, head - now) end
 
-local reply, ids, taken, buried, reasons, bytes = {'OK', now, next_ms}, {}, 0, {}, {}, 0
+local reply, ids, taken, buried, reasons, bytes = {'OK', now, next_ms, 0}, {}, 0, {}, {}, 0
+if waiting[#waiting] == '11' then
+  waiting[#waiting] = nil
+  local left, pending = suspects()
+  if left == 0 then redis.call('ZREM', lanes, '11')
+  elseif pending == 0 and not leased then
+    redis.call('HSET', meta, 'tester', now + 30000 .. ' ' .. worker)
+    reply[4] = 1
+  end
+end
 for k = 1, #waiting do
   local lane, key = waiting[k], KEYS[waiting[k] + 2]
   local drained, mine = false, {}

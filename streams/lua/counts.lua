@@ -11,7 +11,7 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local length, active, oldest = 0, 0, nil
-for n = -1, 10 do
+for n = -1, 11 do
   local here = redis.call('XLEN', KEYS[n + 2])
   if here > 0 then
     local groups, last = redis.call('XINFO', 'GROUPS', KEYS[n + 2]), '-'

@@ -13,7 +13,7 @@ redis.call('XLEN', audit)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local active, alive = 0, 0
-for n = 1, 12 do
+for n = 1, 13 do
   local groups = redis.pcall('XINFO', 'GROUPS', KEYS[n])
   if not groups.err and groups[1] then active = active + groups[1][6] end
 end
@@ -22,8 +22,8 @@ for k = 1, #seen do
   if math.abs(now - string.match(seen[k], '^%d+')) <= silent_ms + 0 then alive = alive + 1 end
 end
 if mode ~= 'force' and active + alive > 0 then return {'BUSY', active, alive} end
-local all = {unpack(KEYS, 14)}
-for n = 1, 12 do all[#all + 1] = KEYS[n] end
+local all = {unpack(KEYS, 15)}
+for n = 1, 13 do all[#all + 1] = KEYS[n] end
 local count = redis.call(mode == 'check' and 'EXISTS' or 'UNLINK', unpack(all))
 if count > 0 and mode ~= 'check' then record('done') end
 return {'OK', count}

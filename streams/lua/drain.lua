@@ -17,7 +17,7 @@ redis.call('HLEN', blobs); redis.call('HLEN', run); redis.call('LLEN', gone); re
 redis.call('XLEN', events); redis.call('XLEN', audit); redis.call('XLEN', KEYS[1])
 
 local left, more = math.min(most, 500), false
-for n = -1, 10 do
+for n = -1, 11 do
   local groups, rows = redis.pcall('XINFO', 'GROUPS', KEYS[n + 2]), {}
   if not groups.err and left > 0 then
     for entry, fields in walk('XRANGE', KEYS[n + 2], groups[1] and '(' .. groups[1][8] or '-', '+', left) do

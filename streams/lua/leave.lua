@@ -6,7 +6,7 @@
 -- args: worker
 -- replies: OK PENDING
 local left, grouped = 0, {}
-for n = -1, 10 do
+for n = -1, 11 do
   local mine = redis.pcall('XPENDING', KEYS[n + 2], 'workers', '-', '+', 1, worker)
   if not mine.err then left = left + #mine; grouped[#grouped + 1] = KEYS[n + 2] end
 end

@@ -45,7 +45,7 @@ local function later(a, b)
 end
 local start, after = string.match(cursor, '^(%-?%d+) (.*)$')
 start = tonumber(start or -1)
-for n = start, 10 do
+for n = start, 11 do
   local key = KEYS[n + 2]
   local groups = redis.pcall('XINFO', 'GROUPS', key)
   local grouped = not groups.err and groups[1]

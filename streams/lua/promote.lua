@@ -6,7 +6,7 @@
 -- keys: @lanes lanes jobs delayed delayed_jobs wake meta
 -- args: interval_ms
 -- replies: OK SKIP
--- uses: unpack promote
+-- uses: unpack lane promote
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = tonumber(redis.call('HGET', meta, 'next:promote') or 0)

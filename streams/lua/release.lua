@@ -8,13 +8,13 @@
 -- keys: @lanes lanes jobs delayed_jobs completed dead gone_jobs events wake
 -- args: token list...
 -- replies: OK
--- uses: already held tell
+-- uses: already held lane tell
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local found, lanes_of, entries, ids = held(list, 4, token)
-redis.call('XLEN', KEYS[1]); redis.call('ZCARD', lanes); redis.call('XLEN', events); redis.call('ZCARD', wake)
+redis.call('XLEN', KEYS[1]); redis.call('XLEN', KEYS[13]); redis.call('ZCARD', lanes); redis.call('XLEN', events); redis.call('ZCARD', wake)
 
-local reply, moved = {'OK', now}, {}
+local reply, moved, targets = {'OK', now}, {}, {}
 for k = 1, #ids do
   local fields = found[k]
   if type(fields) == 'string' then reply[#reply + 1] = k; reply[#reply + 1] = fields
@@ -23,16 +23,16 @@ for k = 1, #ids do
     local from = lanes_of[k] .. '.' .. entries[k]
     fields[4] = front .. (ARGV[list + 4 * k - 1] == '1' and '' or expires) .. ':'
       .. (token == '' and '~' .. from or from .. '.' .. token) .. rest
-    local back = redis.call('XADD', KEYS[1], '*', unpack(fields))
-    redis.call('HSET', jobs, ids[k], 'b:' .. back)
+    local target = lane_of(fields[4], '-1')
+    local added = redis.call('XADD', KEYS[target + 2], '*', unpack(fields))
+    redis.call('HSET', jobs, ids[k], (target == '-1' and 'b:' or target .. ':') .. added)
+    targets[target] = true
     redis.call('XACK', KEYS[lanes_of[k] + 2], 'workers', entries[k])
     redis.call('XDEL', KEYS[lanes_of[k] + 2], entries[k])
     moved[#moved + 1] = ids[k]
   end
 end
-if #moved > 0 then
-  redis.call('ZADD', lanes, -1, '-1')
-  redis.call('ZADD', wake, 0, '1')
-end
+for target in pairs(targets) do redis.call('ZADD', lanes, target, target) end
+if #moved > 0 then redis.call('ZADD', wake, 0, '1') end
 tell('waiting', moved)
 return reply

@@ -50,7 +50,7 @@ for lane, range in pairs(ranges) do
     if not kept[range.entries[e]] then lost[#lost + 1] = named[lane .. '.' .. range.entries[e]] end
   end
 end
-for n = -1, stray_ms == '' and -2 or 10 do
+for n = -1, stray_ms == '' and -2 or 11 do
   local mine = redis.pcall('XPENDING', KEYS[n + 2], 'workers', 'IDLE', stray_ms, '-', '+', 100, worker)
   if not mine.err then
     for e = 1, #mine do

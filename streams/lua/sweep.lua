@@ -3,20 +3,20 @@
 --   (only with nothing pending), and orphans: delivered entries that are pending for nobody.
 --   One pass over the lanes may take several calls, each of about 1 MiB of records (a consumer counts as
 --   500 bytes) and at most 500 records of a lane: where it stopped in each lane the next pass goes on.
---   answers word, orphans moved to back, consumers removed, 1 if the pass has not ended
+--   answers word, orphans moved to back or to the suspects, consumers removed, 1 if the pass has not ended
 -- from: (orphaned)
 -- to: waiting
 -- keys: @lanes lanes jobs workers beats wake meta
 -- args: silent_ms idle_ms interval_ms
 -- replies: OK SKIP
--- uses: walk
+-- uses: walk lane
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state = redis.call('HMGET', meta, 'next:sweep', 'sweep')
 local next_ms = tonumber(state[1] or 0)
 if next_ms > now and next_ms <= now + interval_ms then return {'SKIP', 0, 0, 0} end
 redis.call('ZCARD', lanes); redis.call('HLEN', jobs); redis.call('ZCARD', wake); redis.call('HLEN', workers)
-for n = -1, 10 do redis.call('XLEN', KEYS[n + 2]) end
+for n = -1, 11 do redis.call('XLEN', KEYS[n + 2]) end
 local seen = redis.call('HGETALL', beats)
 for k = 1, #seen, 2 do
   local at = tonumber(string.match(seen[k + 1], '^%d+'))
@@ -24,7 +24,7 @@ for k = 1, #seen, 2 do
     redis.call('HDEL', workers, seen[k]); redis.call('HDEL', beats, seen[k])
   end
 end
-local orphans, removed, lane = 0, 0, tonumber(state[2] or -1)
+local orphans, removed, targets, lane = 0, 0, {}, tonumber(state[2] or -1)
 local function consumers(key)
   local found = redis.call('XINFO', 'CONSUMERS', key, 'workers')
   budget = budget - 500 * #found
@@ -36,7 +36,7 @@ local function consumers(key)
     end
   end
 end
-while lane <= 10 and budget > 0 do
+while lane <= 11 and budget > 0 do
   local key, name = KEYS[lane + 2], 'sweep:' .. lane
   local groups = redis.pcall('XINFO', 'GROUPS', key)
   if not groups.err and groups[1] then
@@ -51,8 +51,10 @@ while lane <= 10 and budget > 0 do
       local entry, fields = page[k][1], page[k][2]
       if not pending[entry] and not redis.call('XPENDING', key, 'workers', entry, entry, 1)[1] then
         if redis.call('HGET', jobs, fields[2]) == (lane == -1 and 'b:' or lane .. ':') .. entry then
-          redis.call('HSET', jobs, fields[2], 'b:' .. redis.call('XADD', KEYS[1], '*', unpack(fields)))
-          orphans = orphans + 1
+          local target = lane_of(fields[4], '-1')
+          local added = redis.call('XADD', KEYS[target + 2], '*', unpack(fields))
+          redis.call('HSET', jobs, fields[2], (target == '-1' and 'b:' or target .. ':') .. added)
+          orphans, targets[target] = orphans + 1, true
         end
         redis.call('XDEL', key, entry)
       end
@@ -62,13 +64,11 @@ while lane <= 10 and budget > 0 do
   end
   lane = lane + 1
 end
-if orphans > 0 then
-  redis.call('ZADD', lanes, -1, '-1')
-  redis.call('ZADD', wake, 0, '1')
-end
-if lane <= 10 then redis.call('HSET', meta, 'sweep', lane)
+for target in pairs(targets) do redis.call('ZADD', lanes, target, target) end
+if orphans > 0 then redis.call('ZADD', wake, 0, '1') end
+if lane <= 11 then redis.call('HSET', meta, 'sweep', lane)
 else
   redis.call('HDEL', meta, 'sweep')
   if interval_ms ~= '0' then redis.call('HSET', meta, 'next:sweep', now + interval_ms) end
 end
-return {'OK', orphans, removed, lane <= 10 and 1 or 0}
+return {'OK', orphans, removed, lane <= 11 and 1 or 0}

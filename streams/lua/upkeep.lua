@@ -18,8 +18,8 @@ local function plan(duty, at, stored, interval)
   if at <= now then reply[#reply + 1] = duty else next_ms = math.min(next_ms, at - now) end
 end
 
-local pending, has_entries = 0, redis.call('EXISTS', unpack(KEYS, 1, 12)) > 0
-for n = 1, has_entries and 12 or 0 do
+local pending, has_entries = 0, redis.call('EXISTS', unpack(KEYS, 1, 13)) > 0
+for n = 1, has_entries and 13 or 0 do
   local groups = redis.pcall('XINFO', 'GROUPS', KEYS[n])
   if not groups.err and groups[1] then pending = pending + groups[1][6] end
 end

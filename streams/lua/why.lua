@@ -49,13 +49,13 @@ local function length_of(key, from, to)
   return count
 end
 local active, ahead, exact = 0, 0, 1
-for n = -1, 10 do
+for n = -1, 11 do
   local key = KEYS[n + 2]
   local groups, length = redis.pcall('XINFO', 'GROUPS', key), redis.call('XLEN', key)
   local pending, last = 0, '0-0'
   if groups[1] then pending, last = groups[1][6], groups[1][8] end
   active = active + pending
-  if state == 'waiting' and n < lane or state == 'delayed' and n <= lane then ahead = ahead + length - pending
+  if state == 'waiting' and n < lane and lane ~= 11 or state == 'delayed' and n <= lane then ahead = ahead + length - pending
   elseif state == 'waiting' and n == lane then
     local before = length_of(key, '(' .. last, '(' .. entry)
     local after = cut and length_of(key, '(' .. entry, '+')

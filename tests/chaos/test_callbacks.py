@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import orjson
+from by_hand import Hand
 from ledger import entries, ids
 from processes import until
 
@@ -14,6 +16,7 @@ from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, Redis
 from streams.claims import Claims, Ending
+from streams.upkeep import Upkeep
 
 QUEUE = "chaos"
 SPEC = QueueSpec(QUEUE)
@@ -103,13 +106,15 @@ async def test_a_relay_that_died_between_its_two_steps(redis: Redis, raw: Any) -
 
 
 async def test_a_poison_job_and_an_expired_one_owe_a_callback_too(redis: Redis, raw: Any) -> None:
-    spec = QueueSpec(QUEUE, lease_ms=200, max_stalls=1)
+    spec = QueueSpec(QUEUE, lease_ms=200)
     queue = Queue(spec, redis)
     poison = (await queue.add("x", DATA, TOLD)).id
-    claims = Claims(spec, redis, "dies")
-    link = await claims.link()
-    assert (await claims.claim(link, 1))[0].claims
-    await redis.forget(link)
+    upkeep = Upkeep(spec, redis)
+    for stalls in range(spec.max_stalls):
+        dies = Hand(redis, spec, f"dies-{stalls}")
+        assert len(await (dies.isolate() if stalls else dies.take(1))) == 1
+        if stalls < spec.max_stalls - 1:
+            await until(partial(_reclaims, upkeep), within_s=5, what="its worker is missed")
     expired = (await queue.add("x", DATA, TOLD.model_copy(update={"expires": 1}))).id
     await until(lambda: _older_than(queue, expired, 1), within_s=5, what="it is overdue")
 
@@ -121,6 +126,10 @@ async def test_a_poison_job_and_an_expired_one_owe_a_callback_too(redis: Redis, 
     assert reported(raw) == {poison: 1, expired: 1}
     dead = {job.id: job.errors[-1].reason for job in await queue.page(State.FAILED)}
     assert dead == {poison: "stalled", expired: "expired"}
+
+
+async def _reclaims(upkeep: Upkeep) -> bool:
+    return (await upkeep.reclaim()).count == 1
 
 
 async def _completed(queue: Queue, count: int) -> bool:

@@ -95,7 +95,8 @@ async def test_without_workers_everything_but_the_work_is_done(
                     text = await answer.text()
             assert 'role="scheduler"' in text
             assert 'stalled_total{queue="killed"} 1.0' in text
-    assert (await Hand(redis, KILLED).take_one()).job.stalled_count == 1
+    (claim,) = await Hand(redis, KILLED).isolate()
+    assert claim.job.stalled_count == 1
     callbacks = [await Queue("webhooks", redis).get(one) for one in ids(raw, "webhooks", "p5")]
     told = [one.data["payload"] for one in callbacks if one is not None]
     assert told == [{"event": "ended.completed", "n": n} for n in range(5)]

@@ -42,7 +42,7 @@ async def test_a_claim_buries_at_most_100_expired_jobs(
 
 async def test_cancelled_jobs_count_among_those_that_are_buried(redis: Redis, raw: Any) -> None:
     jobs = fill(raw, KEYS, 150)
-    raw.hset(KEYS["cancel"], mapping=dict.fromkeys(jobs, "1"))
+    raw.hset(KEYS["cancel"], mapping={f":{job}": "1" for job in jobs})
     claimed = await Hand(redis, SPEC).ask(10)
     assert (claimed.count, claimed.next_ms) == (0, 0)
     assert (await Queue(SPEC, redis).counts()).failed == 100

@@ -46,6 +46,7 @@ CALLS = (
         "clean failed",
     ),
     *(f"{n} once" for n in ("control", "clean", "cancel", "advance", "remove", "revive")),
+    *("isolate", "isolate taken"),
     *("control pause", "control limits", "counts", "heartbeat", "leave", "leave idle", "lookup"),
     *("outcomes state", "outcomes result", "outcomes data", "since"),
     *("note progress", "note line", "open", "promote", "prune", "reclaim", "reclaim poison"),

@@ -9,7 +9,7 @@ from filling import fill, silence
 
 from schemas.spec import QueueSpec
 from streams import Queue, Redis
-from streams.keys import GROUP, LANES, QueueKeys
+from streams.keys import GROUP, LANES, SUSPECTS, QueueKeys
 from streams.upkeep import Upkeep
 
 SPEC = QueueSpec("chaos")
@@ -31,8 +31,9 @@ async def passes(redis: Redis) -> tuple[int, int]:
 async def test_every_priority_is_reclaimed_while_all_are_in_use(redis: Redis, raw: Any) -> None:
     """A living worker has jobs of every priority, a dead one too."""
     for n, lane in enumerate(LANES):
-        fill(raw, KEYS, 20, lane=lane, first=n * 100, worker="living")
-        fill(raw, KEYS, 1, lane=lane, first=n * 100 + 50, worker="dead")
+        stalled = int(lane == SUSPECTS)
+        fill(raw, KEYS, 20, lane=lane, first=n * 100, worker="living", stalled=stalled)
+        fill(raw, KEYS, 1, lane=lane, first=n * 100 + 50, worker="dead", stalled=stalled)
         silence(raw, KEYS, lane, "dead")
     _, moved = await passes(redis)
     assert moved == len(LANES)
@@ -59,7 +60,7 @@ async def test_many_jobs_of_a_dead_worker_come_back(redis: Redis, raw: Any, coun
     assert calls <= count // 250 + 1
     counts = await Queue(SPEC, redis).counts()
     assert (counts.waiting, counts.active) == (count, 0)
-    assert {*raw.hkeys(KEYS["jobs"])} == {job.encode() for job in jobs}
+    assert {*raw.hkeys(KEYS["jobs"])} == {f":{job}".encode() for job in jobs}
 
 
 async def test_a_call_moves_a_bounded_number_of_bytes(redis: Redis, raw: Any) -> None:

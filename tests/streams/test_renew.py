@@ -48,7 +48,7 @@ async def test_every_lease_is_renewed_however_many_there_are(
     neglect(raw, held)
     gone = held[:: max(1, count // 7)]
     await hand.complete(*gone)
-    raw.hset(KEYS["cancel"], held[-1].job.id, "1")
+    raw.hset(KEYS["cancel"], held[-1].job.ref, "1")
 
     renewed = await hand.claims.renew(held, 0)
 

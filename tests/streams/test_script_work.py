@@ -149,6 +149,9 @@ def queue_calls(raw: Any, name: str) -> Iterator[Command]:
                 yield call(name, with_delayed=with_delayed, most=500, **one)
         case "heartbeat":
             yield call(name, worker="w1", slots=100, info=b"{}")
+        case "isolate":
+            yield call(name, worker="w1", parent="", want=8)
+            yield call(name, worker="w1", parent="", want=8)
         case "leave":
             yield call(name, worker="w9")
         case "lookup":

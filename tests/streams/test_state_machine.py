@@ -89,7 +89,7 @@ class Life(QueueLife):
         job = self.model.jobs[data.draw(st.sampled_from(sorted(self.model.due)))]
         assert self.do(self.queue.advance(JobRef(job.id))) is State.WAITING
         self.model.withdraw(job)
-        self.model.wait(job, job.priority)
+        self.model.wait(job, job.waits_in)
 
     @rule(job_id=st.sampled_from(IDS), priority=st.integers(0, 10))
     def prioritize(self, job_id: str, priority: int) -> None:
@@ -107,7 +107,7 @@ class Life(QueueLife):
             job.priority = priority
             if job.state == "waiting" and job.lane != priority:
                 self.model.withdraw(job)
-                self.model.wait(job, priority)
+                self.model.wait(job, job.waits_in)
 
     @rule(
         state=st.sampled_from([State.COMPLETED, State.FAILED]), grace=st.sampled_from([0, HOUR_MS])

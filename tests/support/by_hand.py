@@ -34,6 +34,10 @@ class Hand:
         """What one claim brings."""
         return (await self.ask(want)).claims
 
+    async def isolate(self, want: int = 8) -> list[Claim]:
+        """Suspects, as a process that runs nothing else gets them."""
+        return (await self.claims.isolate(self.claims.worker, want)).claims
+
     async def take_one(self) -> Claim:
         """The next job, of which there must be one."""
         (claim,) = await self.take(1)

@@ -7,7 +7,7 @@ from typing import Any
 from ledger import BAND
 
 from streams import Queue
-from streams.keys import LANES
+from streams.keys import LANES, SUSPECTS
 from streams.record import Header
 
 MANY = 100_000
@@ -135,6 +135,11 @@ async def assert_consistent(queue: Queue) -> Snapshot:
 
 def _check_lanes(seen: Snapshot) -> None:
     for lane, entries in seen.lanes.items():
+        for record in entries.values():
+            stalled = Header.parse(record["h"].encode()).stalled
+            assert (stalled > 0) == (lane == SUSPECTS), (
+                f"{record['j']} in lane {lane}: {stalled} stalls"
+            )
         ghosts = seen.pending[lane].keys() - entries.keys()
         assert not ghosts, f"lane {lane}: pending entries that do not exist: {ghosts}"
         last = _entry(seen.last.get(lane, "0-0"))

@@ -79,6 +79,7 @@ class Crew:
     queue: str
     settings: dict[str, Any] = field(default_factory=dict)
     hands: list[Hand] = field(default_factory=list)
+    program: Path = PROGRAM
 
     async def hire(self, **settings: Any) -> Hand:
         """Start a worker and wait until it is ready. Keywords: see `chaos_worker.Wanted`."""
@@ -88,7 +89,7 @@ class Crew:
         words = json.dumps({**wanted, **self.settings, **settings})
         with log.open("wb") as output:
             process = spawn(
-                [sys.executable, PROGRAM, words],
+                [sys.executable, self.program, words],
                 env={"PYTHONPATH": str(ROOT)},
                 output=output,
             )
@@ -103,9 +104,11 @@ class Crew:
 
 
 @contextmanager
-def crew(folder: Path, url: str, queue: str, **settings: Any) -> Iterator[Crew]:
+def crew(
+    folder: Path, url: str, queue: str, program: Path = PROGRAM, **settings: Any
+) -> Iterator[Crew]:
     """A crew for the length of the block. Keywords: defaults of all its workers."""
-    made = Crew(folder, url, queue, settings)
+    made = Crew(folder, url, queue, settings, program=program)
     try:
         yield made
     finally:

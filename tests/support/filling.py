@@ -7,7 +7,7 @@ from streams.keys import GROUP, QueueKeys
 FILL = """
 local function fill(lane, count, first, body, header)
   for k = first, first + count - 1 do
-    local id = 'job-' .. k
+    local id = ':job-' .. k
     local entry = redis.call('XADD', KEYS[1], '*', 'j', id, 'h', header, 'b', body)
     redis.call('HSET', KEYS[2], id, (lane == '-1' and 'b:' or lane .. ':') .. entry)
   end
@@ -36,7 +36,7 @@ def fill(
     stalled: int = 0,
 ) -> list[str]:
     """Put `count` jobs into a lane, with payloads of `size` characters -> their ids, `job-<first>`
-    and so on. `worker`: who has claimed them; `expires`: epoch ms."""
+    and so on (inside with `:` before them). `worker`: who has claimed them; `expires`: epoch ms."""
     flags, until = ("E", str(expires)) if expires is not None else ("", "")
     priority = max(0, min(lane, 10))
     header = f"1:{priority}:0:0:{stalled}:0:{flags}:{until}::1"

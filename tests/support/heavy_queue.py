@@ -54,7 +54,8 @@ local priority, count, heavy, workers = ARGV[1], ARGV[2] + 0, ARGV[3] + 0, ARGV[
 redis.pcall('XGROUP', 'CREATE', lane, 'workers', '0', 'MKSTREAM')
 for n = 1, count do
   local id = priority .. ARGV[5] .. '-' .. n
-  local entry = redis.call('XADD', lane, '*', 'j', id, 'h', header(math.max(priority, 0), ''),
+  local head = priority == '11' and '1:5:1:1:1:1:::5.1-0:1000' or header(math.max(priority, 0), '')
+  local entry = redis.call('XADD', lane, '*', 'j', id, 'h', head,
     'b', n <= heavy and large or small)
   redis.call('HSET', jobs, id, (priority == '-1' and 'b' or priority) .. ':' .. entry)
 end

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-LANES = ("back", *(f"p{priority}" for priority in range(11)))
+LANES = ("back", *(f"p{priority}" for priority in range(11)), "suspects")
 BATCH = 10_000
 BAND = 1e13
 """A score in `delayed` is priority * BAND + when the job is due."""

@@ -16,6 +16,7 @@ from streams.encode import batches
 from streams.endings import Gate
 from streams.keys import GROUP
 from streams.scripts import Command
+from streams.upkeep import Upkeep
 
 SPEC = QueueSpec("populated")
 GATE = Gate("ab", 0)
@@ -44,6 +45,8 @@ class Populated:
     hand: Hand
     active: dict[str, Claim]
     """Claims that are held, by job: `run-<kind>`, `run-big`, `run-back`, `run-marked`."""
+    suspect: Claim
+    """The claim of a job that runs alone, because two workers died of it."""
     passed: list[Claim]
     """Claims that are held no more: their jobs were given back, retried, have failed."""
 
@@ -63,6 +66,7 @@ async def populate(redis: Redis) -> Populated:
     """Make it. Nothing in it depends on the moment: what is due is due by an hour or is not."""
     queue, hand = Queue(SPEC, redis), Hand(redis, SPEC)
     await _ended(queue, hand)
+    suspect = await _suspects(queue, hand)
     passed = await _moved_on(queue, hand)
     active = await _active(queue, hand)
     await queue.add_many([job("back-1", priority=3), job("back-2", priority=3)])
@@ -85,7 +89,24 @@ async def populate(redis: Redis) -> Populated:
     await hand.claims.progress(active["run-plain"], 50)
     await hand.claims.log(active["run-plain"], "half way")
     await clock_passes(redis, SPEC.name, await clock_ms(redis, SPEC.name) + 2)
-    return Populated(queue, hand, active, [*passed, *given_back])
+    return Populated(queue, hand, active, suspect, [*passed, *given_back])
+
+
+async def _suspects(queue: Queue, hand: Hand) -> Claim:
+    """Two jobs that a worker died of wait; one that two workers died of runs."""
+    keys, upkeep = queue.store.keys, Upkeep(SPEC, queue.redis)
+    for name in ("poison", "suspect-1", "suspect-2"):
+        await queue.add_many([job(name, priority=2)])
+        for _ in range(2 if name == "poison" else 1):
+            claims = await hand.take(1) or await hand.isolate()
+            idle = ("IDLE", SPEC.lease_ms, "JUSTID")
+            lane = keys.lane(int(claims[0].lane))
+            await queue.redis.command(
+                "XCLAIM", lane, GROUP, "by-hand", 0, claims[0].entry, *idle, key=keys.prefix
+            )
+            await upkeep.reclaim()
+    (suspect,) = await hand.isolate()
+    return suspect
 
 
 async def _moved_on(queue: Queue, hand: Hand) -> list[Claim]:
@@ -131,11 +152,13 @@ async def _active(queue: Queue, hand: Hand) -> dict[str, Claim]:
 
 
 async def limit(made: Populated) -> None:
-    """Put limits on the queue. Three grants of the limiter lie in a window long past."""
+    """Put limits on the queue. Three grants of the limiter lie in a window long past. No suspect
+    runs, so that others may."""
     queue, keys = made.queue, made.queue.store.keys
     await queue.set_limits(Limiter(1_000, 60_000), 1_000)
     await queue.redis.command("RPUSH", keys["limit"], "1:2", "2:1", key=keys.prefix)
     await queue.redis.command("HSET", keys["meta"], "granted", 3, key=keys.prefix)
+    await made.hand.release(made.suspect)
 
 
 async def set_clock_back(made: Populated) -> None:
@@ -196,6 +219,8 @@ async def commands(made: Populated) -> dict[str, Command]:
         ),
         "counts": store.command("counts", silent_ms=10_000),
         "heartbeat": store.command("heartbeat", worker="other", slots=1, info=b"{}"),
+        "isolate": store.command("isolate", worker="other", parent="by-hand", want=8),
+        "isolate taken": store.command("isolate", worker="other", parent="nobody", want=8),
         "leave": store.command("leave", worker="by-hand"),
         "leave idle": store.command("leave", worker="long-gone"),
         "lookup": store.command("lookup", ("nobody", "run-plain")),

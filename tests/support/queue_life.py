@@ -12,13 +12,13 @@ from typing import Any
 from consistency import assert_consistent, snapshot
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from queue_model import MAX_STALLS, Model, ModelJob
+from queue_model import MAX_STALLS, SUSPECTS, Model, ModelJob
 
 from schemas.identity import JobRef, batch_job_ref, callback_id, chosen_ref, publication_id
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue
-from streams.claims import Claim, Claims, Ending
+from streams.claims import Claim, Claimed, Claims, Ending
 from streams.upkeep import Upkeep
 
 IDS = [
@@ -140,8 +140,24 @@ class QueueLife(RuleBasedStateMachine):
     def claim(self, worker: str, want: int) -> None:
         link = self.do(self.redis.link(self.key("")))
         claimed, _ = self.do(self.hands[worker].claim(link, want))
-        word, expected = self.model.claim(want, claimed.now_ms)
+        tester = self.model.tester
+        word, expected = self.model.claim(worker, want, claimed.now_ms)
         assert claimed.word == word
+        assert claimed.has_suspects == (self.model.tester != tester)
+        self._holds(worker, claimed, expected)
+
+    @precondition(lambda self: self.model.lanes[SUSPECTS])
+    @rule(worker=st.sampled_from(WORKERS), want=st.integers(1, 9))
+    def isolate(self, worker: str, want: int) -> None:
+        """A worker that holds nothing else may ask for suspects."""
+        if any(job.worker == worker for job in self.model.active()):
+            return
+        claimed = self.do(self.hands[worker].isolate(worker, want))
+        word, expected = self.model.isolate(worker, want)
+        assert claimed.word == word
+        self._holds(worker, claimed, expected)
+
+    def _holds(self, worker: str, claimed: Claimed, expected: list[ModelJob]) -> None:
         assert [claim.job.ref for claim in claimed.claims] == [job.id for job in expected]
         for claim, job in zip(claimed.claims, expected, strict=True):
             job.worker, job.entry, job.lane = worker, claim.entry.decode(), int(claim.lane)

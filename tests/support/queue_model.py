@@ -6,8 +6,10 @@ from typing import Any
 
 from consistency import Snapshot
 
-LANES = range(-1, 11)
-MAX_STALLS = 2
+SUSPECTS = 11
+LANES = range(-1, SUSPECTS + 1)
+MAX_STALLS = 3
+GROUP = 8
 
 
 @dataclass(eq=False)
@@ -36,6 +38,11 @@ class ModelJob:
     data: Any = None
 
     @property
+    def waits_in(self) -> int:
+        """The lane for a job that is due."""
+        return SUSPECTS if self.stalled else self.priority
+
+    @property
     def counters(self) -> tuple[int, int, int, int]:
         return self.made, self.started, self.stalled, self.endings
 
@@ -58,6 +65,8 @@ class Model:
     """Those of `granted` that lie outside the rate limit's window; the next claim that gets past
     the concurrency limit, or is refused for the rate limit, forgets them."""
     cap: int | None = None
+    tester: str | None = None
+    """The worker that has the lease to run suspects."""
 
     def active(self) -> list[ModelJob]:
         """Running jobs in the order reclaim meets them."""
@@ -79,27 +88,67 @@ class Model:
         ready = sorted(due, key=lambda i: (self.jobs[i].priority, self.due[i], i))[:100]
         for job_id in ready:
             del self.due[job_id]
-            self.wait(self.jobs[job_id], self.jobs[job_id].priority)
+            self.wait(self.jobs[job_id], self.jobs[job_id].waits_in)
         return len(ready)
 
-    def claim(self, want: int, now_ms: int) -> tuple[str, list[ModelJob]]:
-        """The word and the jobs a claim must answer."""
-        room = want
+    def _testing(self) -> list[ModelJob]:
+        return [job for job in self.active() if job.lane == SUSPECTS]
+
+    def _admit(self, want: int, spare: int = 0) -> tuple[str, int]:
+        """The word, and how many jobs may start."""
         if self.paused:
-            return "PAUSED", []
+            return "PAUSED", 0
         if self.most is not None:
-            room = min(room, self.most - (self.granted - self.aged))
-            if room <= 0:
+            want = min(want, self.most - (self.granted - self.aged) - spare)
+            if want <= 0:
                 self._forget_aged()
-                return "LIMITED", []
+                return "LIMITED", 0
         if self.cap is not None:
-            room = min(room, self.cap - len(self.active()))
-            if room <= 0:
-                return "FULL", []
+            want = min(want, self.cap - len(self.active()) - spare)
+            if want <= 0:
+                return "FULL", 0
+        return "OK", want
+
+    def isolate(self, worker: str, want: int) -> tuple[str, list[ModelJob]]:
+        """The same of a process that runs suspects only."""
+        suspects = self.lanes[SUSPECTS]
+        if self.tester not in (None, worker):
+            return "TAKEN", []
+        if not suspects and not self._testing():
+            self.tester = None
+            return "NONE", []
+        self.tester = worker
+        if self._testing():
+            return "WAIT", []
+        word, room = self._admit(min(want, GROUP, len(suspects)))
+        if word != "OK":
+            return word, []
+        self._forget_aged()
+        group = [suspects.pop(0)]
+        while suspects and len(group) < room and group[0].stalled == suspects[0].stalled == 1:
+            group.append(suspects.pop(0))
+        for job in [job for job in group if job.marked]:
+            self.fail(job)
+            group.remove(job)
+        for job in group:
+            job.state = "active"
+        if self.most is not None:
+            self.granted += len(group)
+        return "OK", group
+
+    def claim(self, worker: str, want: int, now_ms: int) -> tuple[str, list[ModelJob]]:
+        """The word and the jobs a claim must answer."""
+        suspects = self.lanes[SUSPECTS]
+        is_leased = self.tester is not None
+        word, room = self._admit(want, spare=int(is_leased and bool(suspects)))
+        if word != "OK":
+            return word, []
         self._forget_aged()
         self.promote(now_ms)
+        if suspects and not is_leased and not self._testing():
+            self.tester = worker
         taken: list[ModelJob] = []
-        for lane in LANES:
+        for lane in LANES[:-1]:
             while self.lanes[lane] and len(taken) < room:
                 job = self.lanes[lane].pop(0)
                 if job.marked or (job.expires_ms is not None and job.expires_ms <= now_ms):
@@ -132,19 +181,21 @@ class Model:
     def release(self, job: ModelJob, *, started: bool) -> None:
         if started:
             job.expires_ms = None
-        self.wait(job, -1)
+        self.wait(job, SUSPECTS if job.stalled else -1)
 
     def reclaim(self, job: ModelJob) -> None:
         """Its worker fell silent."""
         self._start_counts(job)
+        if job.lane == SUSPECTS:
+            self.tester = None
         if job.marked:
             self.fail(job)
             return
         job.stalled += 1
-        if job.stalled >= MAX_STALLS:
+        if job.lane == SUSPECTS and job.stalled >= MAX_STALLS:
             self.fail(job)
         else:
-            self.wait(job, -1)
+            self.wait(job, SUSPECTS)
 
     def withdraw(self, job: ModelJob) -> None:
         """Take a job that is waiting or delayed out of its place."""
