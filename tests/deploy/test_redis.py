@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis_tls
+from by_hand import Hand
 from manifests import DEPLOY
 from processes import free_ports, until
 from producer import adds
@@ -21,7 +22,9 @@ from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue, RedisSettings, connect
 from streams.deletion import delete, unlist
+from streams.endings import Gate
 from streams.errors import Refused, Unavailable
+from streams.parking import Parking
 from streams.upkeep_index import UpkeepIndex
 
 SPEC = QueueSpec("main-path", lease_ms=2_000)
@@ -287,6 +290,13 @@ async def test_each_role_is_a_user_that_may_do_its_part_and_no_more() -> None:
         await UpkeepIndex(worker).announce(spec)
         await index.enter("emails")
         assert (await index.turn({}, 10, 0)).queues.keys() == {"roles", "emails"}
+        hand, gate = Hand(worker, spec), Gate("ab" * 16, 0)
+        await hand.retry(*await hand.take(), delay_ms=60_000, gate=gate)
+        for redis in (worker, gateway):  # a worker looks at a gate, a gateway has it looked at
+            await Parking(redis, spec.name).look_soon(gate.name)
+            await Parking(redis, spec.name).place(gate.name, "later", "1", 1)
+        assert (await Parking(worker, spec.name).due()).gates == [(gate.name, 2)]
+        assert await Parking(worker, spec.name).release(gate.name, 2, 0) == (2, False)
         await UpkeepIndex(gateway).hasten(spec.name)
         await unlist(gateway, spec.name)
         assert troubles == []
