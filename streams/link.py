@@ -89,6 +89,7 @@ class Link:
         if not commands:
             return []
         wire = self._wire or await self._open()
+        wire.check_loop()
         data = encode(commands)
         return await wire.ask(data, len(commands))
 
@@ -114,6 +115,8 @@ class Link:
 
     async def close(self) -> None:
         wire, self._wire = self._wire, None
+        # A lock belongs to the event loop in which it was waited for.
+        self._opening = asyncio.Lock()
         if self._watch:
             self._watch.cancel()
         if wire:

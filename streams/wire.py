@@ -49,6 +49,14 @@ class Wire(asyncio.Protocol):
         self._transport.write(data)
         return await future
 
+    def check_loop(self) -> None:
+        """Raise RuntimeError in another event loop than the one this connection was made in."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "This handle on Redis was used in another event loop. Close it there first, with "
+                "`await redis.close()`, or make one for each loop with connect()."
+            )
+
     @property
     def waited_s(self) -> float:
         """How long the oldest question has waited for its replies."""
