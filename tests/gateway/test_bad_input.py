@@ -1,13 +1,25 @@
 """Bad input gets a 4xx that points at the field, and nothing is queued."""
 
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
 from aiohttp import ClientSession
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from streams import Queue, Redis
+from gateway.app import create_app
+from gateway.server import listening
+from gateway.settings import GatewaySettings
+from streams import Queue, Redis, connect
+from tests.gateway.documents import BODIES, within
 from tests.gateway.samples import ISSUANCE
 
 JSON = {"Content-Type": "application/json"}
@@ -267,3 +279,85 @@ async def test_retry_in_the_wrong_state_is_409(
     assert (response.status, problem["code"]) == (409, "wrong_state")
     assert "waiting" in problem["detail"]
     assert (await queue.counts()).waiting == 1
+
+
+PLACES = [
+    *(payload(claims="HERE"), payload(issuerDid="HERE"), payload(callbackUrl="HERE")),
+    *(job(jobId="HERE"), job(delay="HERE"), job(removeOnFail="HERE"), job(backoff="HERE")),
+    *(b'{"data": "HERE"}', b'{"data": {}, "name": "HERE"}', b'["HERE", "HERE"]'),
+]
+ROUTES = [
+    *("/queue/vc-issuance/jobs", "/queue/reports/jobs", "/queue/vc-issuance/batches"),
+    *("/queue/emails/clean", "/queue/emails/jobs/remove", "/queue/emails/dead-letters/redrive"),
+    *("/keys", "/webhooks/replay", "/mail/suppressions", "/credentials/issue"),
+    *("/credentials/verify", "/presentations/verify", "/dashboard/login", "/dashboard/add/emails"),
+    *("/dashboard/queue/emails/jobs/retry", "/dashboard/keys"),
+]
+INSIDE = re.compile(
+    rb"Traceback|WRONGTYPE|\bERR |NOSCRIPT|redis|\.lua|pydantic|orjson|gateway\.|streams\.|0x\w{8}",
+    re.IGNORECASE,
+)
+"""What only somebody inside should read."""
+
+
+async def refused_or_done(http: ClientSession, method: str, path: str, body: bytes) -> None:
+    """Whatever is sent: an answer that is no accident and tells nothing from inside."""
+    headers = JSON | {"Accept": "*/*"}
+    async with http.request(method, path, data=BytesIO(body), headers=headers) as response:
+        text = await response.read()
+        assert response.status < 500, (path, body[:200], text[:500])
+        assert len(text) < 64 * 1024, (path, body[:200])
+        if response.status >= 400:
+            assert not INSIDE.search(text), (path, body[:200], text[:500])
+            assert response.content_type == "application/problem+json"
+            assert {"status", "code", "detail"} <= orjson.loads(text).keys()
+
+
+@pytest.fixture(scope="module")
+def one_gateway(redis_backend: Any) -> Iterator[Callable[[Any], None]]:
+    """Runs a client's work against one gateway for all examples of a test."""
+    redis_backend.flush()
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+
+        async def begin() -> ClientSession:
+            redis = connect(redis_backend.url)
+            stack.push_async_callback(redis.close)
+            await Queue("reports", redis).register()
+            app = create_app(redis, GatewaySettings(host="127.0.0.1", port=0))
+            _, port = await stack.enter_async_context(listening(app))
+            return await stack.enter_async_context(ClientSession(f"http://localhost:{port}"))
+
+        http = runner.run(begin())
+        yield lambda work: runner.run(work(http))
+        runner.run(stack.aclose())
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@settings(max_examples=60)
+@given(body=BODIES)
+def test_any_bytes_are_answered_and_tell_nothing_from_inside(
+    one_gateway: Any, path: str, body: bytes
+) -> None:
+    one_gateway(lambda http: refused_or_done(http, "POST", path, body))
+
+
+@pytest.mark.parametrize("place", range(len(PLACES)))
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_value_in_a_job_is_answered_and_tells_nothing_from_inside(
+    one_gateway: Any, place: int, data: st.DataObject
+) -> None:
+    body = data.draw(within(PLACES[place].decode()))
+    for path in ("/queue/vc-issuance/jobs", "/queue/reports/jobs"):
+        one_gateway(partial(refused_or_done, method="POST", path=path, body=body))
+
+
+@pytest.mark.parametrize(
+    "path", ["/queue/{}/jobs", "/queue/emails/job/{}", "/batches/{}", "/queue/emails/jobs?name={}"]
+)
+@settings(max_examples=60)
+@given(text=st.text(min_size=1, max_size=60))
+def test_any_text_in_an_address_is_answered(one_gateway: Any, path: str, text: str) -> None:
+    url = path.format(quote(text, safe=""))
+    one_gateway(lambda http: refused_or_done(http, "GET", url, b""))
