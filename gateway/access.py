@@ -18,7 +18,7 @@ from gateway.routes import Parameter, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
 from gateway.webhook_keys import RingSettings
-from schemas.fields import NO_CONTROLS, OrganizationId
+from schemas.fields import NO_CONTROLS, NewOrganizationId
 from schemas.job import Integer, Wire
 from streams import access
 
@@ -40,7 +40,7 @@ class KeyRequest(Wire):
     """What people call it; it stands in the audit record."""
     role: str | None = None
     scopes: Annotated[list[Scope], Field(min_length=1)] | None = None
-    organization_id: OrganizationId | None = None
+    organization_id: NewOrganizationId | None = None
     """The tenant it is for; absent: the maker's own, or the platform."""
     expires_at: Annotated[Integer, Field(ge=0, le=MOMENT_MAX)] | None = None
     """Epoch ms."""

@@ -5,6 +5,7 @@ newline never passes.
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, cast
@@ -41,6 +42,16 @@ OrganizationId = Annotated[
     str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROLS)
 ]
 """The tenant a job belongs to: 1..256 characters, no control characters."""
+
+
+def _normalized(name: str) -> str:
+    if unicodedata.normalize("NFC", name) != name:
+        raise ValueError("must be in Unicode normalization form C: names are compared as bytes")
+    return name
+
+
+NewOrganizationId = Annotated[OrganizationId, AfterValidator(_normalized)]
+"""The name of an organization that is given rights: two spellings of one text are not two."""
 
 UserId = OrganizationId
 """Who submitted it, with the same bounds."""

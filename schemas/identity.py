@@ -16,12 +16,13 @@ DERIVED = "~"
 BATCH = "~b:"
 """How the ids of a batch's jobs begin; the id of the batch and the number of the job follow."""
 SCOPE_CHARS = 16
+AUTOMATIC_CHARS = 26
 SHOWN_MAX_CHARS = 192
 """The longest id outside: that of a batch's job, with room for more kinds."""
 INSIDE_MAX_CHARS = SHOWN_MAX_CHARS + SCOPE_CHARS + 1
 _HASH_BYTES = 10
 """16 digits of base32hex, 80 bits."""
-_AUTOMATIC = re.compile(r"[0-9a-v]{26}(?:\.[0-9]{1,9})?")
+_AUTOMATIC = re.compile(rf"[0-9a-v]{{{AUTOMATIC_CHARS}}}(?:\.[0-9]{{1,9}})?")
 """Also the number of a job behind an automatic id of a batch."""
 _SCOPED = re.compile(rf"(?:[0-9a-v]{{{SCOPE_CHARS}}})?:.+", re.DOTALL)
 
@@ -45,6 +46,11 @@ def shown_id(ref: str) -> str:
     if first == ":":
         return ref[1:]
     return ref[SCOPE_CHARS + 1 :] if ref[SCOPE_CHARS : SCOPE_CHARS + 1] == ":" else ref
+
+
+def is_automatic(ref: str) -> bool:
+    """Whether this id inside was made for a job without an id of its own."""
+    return len(ref) == AUTOMATIC_CHARS and _AUTOMATIC.fullmatch(ref) is not None
 
 
 @lru_cache(maxsize=4_096)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from schemas.identity import is_automatic
 from schemas.job import State
 from streams.encode import Batch
 from streams.errors import KeyReused
@@ -62,5 +63,7 @@ def added(batch: Batch, reply: Sequence[Any]) -> list[Added]:
         for job_id, late in zip(batch.ids, batch.delayed, strict=True)
     ]
     for index, state in zip(reply[2::2], reply[3::2], strict=True):
-        found[index - 1] = Added(batch.ids[index - 1], State(state.decode()), True)
+        ref = batch.ids[index - 1]
+        # Nobody else has this automatic id: the job is from the first call, whose reply was lost.
+        found[index - 1] = Added(ref, State(state.decode()), not is_automatic(ref))
     return found

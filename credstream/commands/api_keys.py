@@ -7,6 +7,7 @@ import asyncio
 import getpass
 import re
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,6 +82,8 @@ def create(
     granted = _granted(role, scopes)
     if organization == "" or not 1 <= len(name) <= 128 or not name.isprintable():
         raise click.UsageError("--name takes 1..128 printable characters, --organization a name.")
+    if organization is not None and unicodedata.normalize("NFC", organization) != organization:
+        raise click.UsageError("--organization must be in Unicode normalization form C (NFC).")
 
     async def make(redis: "Redis") -> "tuple[str, KeyRecord]":
         return await _make(redis, name, granted, organization, expires)

@@ -198,3 +198,13 @@ def test_no_two_have_the_same_id_inside(one: str, other: str) -> None:
     assert len(set(refs)) == len(refs)
     assert not {*refs} & {callback_id("q", "1-0", (one, "1", 1)), publication_id(LIST, 1)}
     assert not any(ref.startswith("~") or re.fullmatch("[0-9a-v]{26}", ref) for ref in refs)
+
+
+async def test_a_key_is_made_for_one_spelling_of_a_name(http: ClientSession) -> None:
+    """Names are compared as bytes: two keys for what reads the same would be two organizations."""
+    body = {"name": "ci", "scopes": ["read"], "organizationId": "Zu\u0308rich"}
+    status, problem = await ask(http, "POST", "/keys", body)
+    assert status == 422
+    assert "normalization form C" in problem["errors"][0]["detail"]
+    status, _ = await ask(http, "POST", "/keys", body | {"organizationId": "Z\u00fcrich"})
+    assert status in (200, 201)

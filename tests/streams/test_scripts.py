@@ -259,6 +259,7 @@ async def test_an_add_whose_reply_is_lost_makes_one_job(own_server: Server) -> N
         added = await queue.add("work", {"n": 1})
         assert fault.happened.is_set()
         assert (await queue.counts()).total == 1
+        assert not added.deduplicated, "it is the job of this very call"
         job = await queue.get(added.id)
         assert job is not None
         assert job.data == {"n": 1}

@@ -219,15 +219,6 @@ def attacks(target: str) -> list[tuple[str, str, Any, dict[str, str]]]:
     def add(method: str, path: str, body: Any = None, **headers: str) -> None:
         found.append((method, path, body, headers))
 
-    for queue, data in (("mixed", {}), ("webhooks", hook), ("status-lists", {})):
-        one = {"data": {"organizationId": B, **data}, "options": {"jobId": target}}
-        add("POST", f"/queue/{queue}/jobs", one)
-        add("POST", f"/queue/{queue}/jobs", [{"data": one["data"]}, one])
-    add("POST", "/queue/mixed/jobs", job(A, jobId=target))
-    add("POST", "/queue/mixed/jobs", job(B, jobId=target, end="fail", callbackUrl=HOOK))
-    add("POST", "/queue/mixed/jobs", job(B, n=5), Idempotency_Key="key-1")
-    few = {"jobs": [{"data": {"organizationId": B}}] * 3}
-    add("POST", "/queue/mixed/batches", {**few, "batchId": target})
     for tail in ("retry", "cancel", "promote"):
         add("POST", at(target, f"/{tail}"))
         add("POST", f"/queue/mixed/jobs/{tail}", {"ids": [target]})
@@ -244,6 +235,16 @@ def attacks(target: str) -> list[tuple[str, str, Any, dict[str, str]]]:
         add("GET", f"/batches/{segment}{tail}")
     for tail in ("revoke", "suspend"):
         add("POST", f"/credentials/{segment}/{tail}")
+    # At the end, so that what B has taken is still B's when A comes.
+    for queue, data in (("mixed", {}), ("webhooks", hook), ("status-lists", {})):
+        one = {"data": {"organizationId": B, **data}, "options": {"jobId": target}}
+        add("POST", f"/queue/{queue}/jobs", one)
+        add("POST", f"/queue/{queue}/jobs", [{"data": one["data"]}, one])
+    add("POST", "/queue/mixed/jobs", job(A, jobId=target))
+    add("POST", "/queue/mixed/jobs", job(B, jobId=target, end="fail", callbackUrl=HOOK))
+    add("POST", "/queue/mixed/jobs", job(B, n=5), Idempotency_Key="key-1")
+    few = {"jobs": [{"data": {"organizationId": B}}] * 3}
+    add("POST", "/queue/mixed/batches", {**few, "batchId": target})
     return found
 
 
