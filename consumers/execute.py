@@ -6,6 +6,7 @@ place.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -39,9 +40,20 @@ Load = Callable[[Job], Awaitable[Job]]
 class Run:
     """One claim being executed. `stop_reason` tells why its task was cancelled."""
 
-    __slots__ = ("claim", "context", "limit_ms", "started", "stop_reason", "stopped", "task")
+    __slots__ = (
+        "asked",
+        "claim",
+        "context",
+        "limit_ms",
+        "started",
+        "stop_reason",
+        "stopped",
+        "task",
+    )
 
     def __init__(self, claim: Claim, context: Context | None, limit_ms: int | None = None) -> None:
+        self.asked = math.inf
+        """When the claim was asked for at the latest (monotonic seconds); inf: not known."""
         self.claim = claim
         self.context = context
         self.limit_ms = limit_ms

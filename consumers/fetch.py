@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -134,13 +135,18 @@ class Fetcher:
                 self._link = await self._claims.link()
             self.waiting = self._wait_ms > 0
             commands = [command for command, _ in calls]
-            return await self._claims.claim(self._link, want, self._wait_ms, commands)
+            # Redis may have waited: within that time the claim is taken for younger than it is.
+            asked = time.monotonic() + self._wait_ms / 1000
+            answer = await self._claims.claim(self._link, want, self._wait_ms, commands)
         except EncodingError:
             self._settler.sort_out(calls)
             raise
         except BaseException:
             self._settler.back(calls)
             raise
+        else:
+            answer[0].asked = asked
+            return answer
         finally:
             self.waiting = False
 

@@ -76,6 +76,7 @@ class SuspectRunner:
         paused, or the worker stops."""
         stopping, group = self._fetcher.stopping, min(self._worker.concurrency, GROUP_MAX)
         while not stopping.is_set():
+            asked = time.monotonic()
             try:
                 claimed = await self._worker.claims.isolate(self.parent, group)
             except CredstreamError as error:
@@ -84,6 +85,7 @@ class SuspectRunner:
                 continue
             if claimed.word in NOTHING_TO_DO:
                 return
+            claimed.asked = asked
             self._start(claimed)
             if claimed.word != "OK":
                 await self._pause(min(PAUSE_S, abs(claimed.next_ms) / 1000))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -80,10 +81,20 @@ class Lease:
         self.grace_s = GRACE_S
         self.exits = False
         """Whether the process ends when its loop is blocked beyond the limit of a run."""
+        self._renewed = -math.inf
+        """When the last renewal that succeeded was sent (monotonic seconds)."""
         self._worker = worker
         self._slots = slots
         self._strays: set[tuple[bytes, bytes]] = set()
         self._returning: list[Run] = []
+
+    def covers(self, run: Run) -> bool:
+        """Whether a claim was made or renewed within half a lease. If not, this process stood still
+        (SIGSTOP, a paused machine), and the job may be another worker's by now."""
+        now, most_s = time.monotonic(), self.spec.lease_ms / 2000
+        if now - run.asked < most_s:
+            return True
+        return run.started <= self._renewed and now - self._renewed < most_s
 
     async def keep(self, watch: LoopWatch) -> None:
         """Beat until cancelled."""
@@ -109,9 +120,11 @@ class Lease:
         """One beat: stop handlers whose job was lost or cancelled or whose time is over, give back
         strays."""
         await self._return(claims)
+        asked = time.monotonic()
         runs = list(self.runs.held.values())
         self._stop_overdue(runs, watch)
         renewed = await claims.renew([run.claim for run in runs], STRAY_MS)
+        self._renewed = asked
         for reason, found in (("lost", renewed.lost), ("cancelled", renewed.cancelled)):
             for claim in found:
                 if (run := self.runs.held.get(claim.place)) is not None:

@@ -171,6 +171,7 @@ class Worker:
                 continue
             context = Context(self.claims, claim, self.state) if self._wants_context else None
             run = Run(claim, context, limit_ms)
+            run.asked = claimed.asked
             self._held[claim.place] = run
             if is_refused:
                 self._settler.add(Ending(claim, "release", started=False))
@@ -185,6 +186,11 @@ class Worker:
             self._running -= 1
             self.hooks.emit(JobReleased(run.claim.job))
             self._fetcher.nudge()
+            return
+        if not self.lease.covers(run):
+            self._running -= 1
+            self._settler.add(Ending(run.claim, "release", started=False))
+            self._turn()
             return
         if self.hooks.wanted(Started):
             self.hooks.emit(Started(run.claim.job, *waited_ms([run.claim])))

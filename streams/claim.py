@@ -1,5 +1,6 @@
 """A claim: the right to finish one job, and what a call for claims brought."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,8 @@ class Claimed:
     token: str
     lanes: list[tuple[bytes, list[Any]]]
     """Entries by lane, as Redis gave them."""
+    asked: float = math.inf
+    """When its caller asked for it at the latest, by the caller's clock; inf: not known."""
     has_suspects: bool = False
     """Suspects wait, and this worker has the lease to run them."""
     is_wait_refused: bool = False

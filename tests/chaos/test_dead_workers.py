@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_hand import clock_ms, clock_passes
 from crew import crew
 from ledger import assert_all_completed, pending
 from processes import until
@@ -13,6 +14,7 @@ from processes import until
 from schemas.job import State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue, Redis
+from streams.claims import BLOCK_MS
 
 LEASE_MS = 2_000
 LEASE_S = LEASE_MS / 1_000
@@ -96,6 +98,40 @@ async def test_a_worker_frozen_beyond_its_lease_cancels_its_handlers(
         assert frozen.said("completed") == []
         assert workers.tally("completed") == Counter(jobs)
         assert_all_completed(raw, "chaos", jobs)
+
+
+async def test_a_worker_that_stood_still_does_not_start_what_it_had_claimed(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path
+) -> None:
+    """Redis answers its waiting claim while it is frozen; when it reads the answer, the lease is
+    over and the job was done by another."""
+    with crew(tmp_path, redis_url, "chaos", lease_ms=LEASE_MS) as workers:
+        frozen = await workers.hire(concurrency=1)
+        queue = Queue(SPEC, redis)
+        await until(lambda: waits_in_redis(raw), within_s=5, what="it waits for a job")
+        frozen.signal(signal.SIGSTOP)
+        stopped_ms = await clock_ms(redis, "chaos")
+        (job_id,) = await add(redis, 1)
+        await until(lambda: pending(raw, "chaos") == 1, within_s=5, what="the job is claimed")
+        rescuer = await workers.hire(concurrency=1)
+        await rescuer.says("completed", 1)
+        await clock_passes(redis, "chaos", stopped_ms + BLOCK_MS + LEASE_MS)
+        frozen.signal(signal.SIGCONT)
+        (other,) = await add(redis, 1)
+        rescuer.signal(signal.SIGTERM)
+        await rescuer.ended()
+
+        async def are_done() -> bool:
+            return (await queue.counts()).completed == 2
+
+        await until(are_done, within_s=10, what="both jobs are done")
+        assert job_id not in frozen.said("started")
+        assert workers.tally("completed") == Counter([job_id, other])
+
+
+def waits_in_redis(raw: Any) -> bool:
+    """Whether a client is blocked: an idle worker is."""
+    return bool(raw.info("clients")["blocked_clients"])
 
 
 async def test_what_a_worker_writes_after_its_lease_is_refused(
