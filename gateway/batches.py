@@ -29,7 +29,7 @@ from gateway.redaction import shown
 from gateway.remembered import new_id, planned
 from gateway.routes import END, START, TRACEPARENT, Route
 from gateway.shapes import Submission, envelope
-from gateway.submit import Way, check_many, submit_many
+from gateway.submit import Way, check_many, check_shapes, submit_many
 from gateway.tenancy import organization_asked
 from gateway.tracing import trace_of
 from schemas.fields import Did, OrganizationId, UserId
@@ -70,6 +70,12 @@ class BatchOfJobs(Wire):
     """An id of the submitter's own: what is submitted again under it is there once."""
 
 
+class BatchEnvelope(BatchOfJobs):
+    """The same around its jobs, which are checked a few at a time."""
+
+    jobs: Annotated[list[Any], Field(min_length=1)]
+
+
 class BatchOfTokens(Wire):
     """Up to 1000 tokens to be verified, for vc-verification."""
 
@@ -85,6 +91,8 @@ async def submit(request: web.Request) -> web.Response:
     listed = await queue_of(request)
     body = await read_json(request, bulk=True)
     values, place = _jobs_of(listed.name, body, request.app[SETTINGS].bulk_jobs_max)
+    await check_shapes(listed, values, place)
+    values = [_anonymous(value, number) for number, value in enumerate(values)]
     owner = _organization_of(request, values)
     own, named = principal_of(request).organization_id, body.get("batchId")
     ref = JobRef(await planned(request, new_id)) if named is None else chosen_ref(own, named)
@@ -142,8 +150,8 @@ def _jobs_of(queue: str, body: Any, most: int) -> tuple[list[dict[str, Any]], fa
         raise InvalidJob("Nothing was queued: too many jobs in one batch.", [fault])
     try:
         if not short:
-            BatchOfJobs.model_validate(body)
-            return [*map(_anonymous, body["jobs"], range(count))], ("jobs",)
+            BatchEnvelope.model_validate(body)
+            return body["jobs"], ("jobs",)
         batch = BatchOfTokens.model_validate(body)
     except ValidationError as error:
         found = faults.of_model(error, body)

@@ -137,6 +137,15 @@ async def check_many(listed: Listed, values: list[Any], place: faults.Path = ())
         raise InvalidJob(NOTHING_QUEUED, found)
 
 
+async def check_shapes(listed: Listed, values: list[Any], place: faults.Path = ()) -> None:
+    """Raises InvalidJob unless each of these documents is a job, whatever its data."""
+    try:
+        await _validated(values)
+    except ValidationError as error:
+        found = await _all_faults(listed, _placed(values, place))
+        raise InvalidJob(NOTHING_QUEUED, found or faults.of_model(error, None)) from None
+
+
 def _placed(values: list[Any], place: faults.Path) -> list[tuple[faults.Path, Any]]:
     return [((*place, index), value) for index, value in enumerate(values)]
 

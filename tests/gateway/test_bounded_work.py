@@ -108,8 +108,9 @@ async def test_of_many_jobs_that_do_not_fit_few_are_looked_at(
     assert (await Queue("vc-issuance", redis).counts()).total == 0
 
 
+@pytest.mark.parametrize("kind", ["jobs", "batches"])
 async def test_others_are_served_while_a_long_submission_is_checked(
-    http: ClientSession, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    http: ClientSession, redis: Redis, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     turn = 0
     checks: Counter[int] = Counter()
@@ -128,9 +129,12 @@ async def test_others_are_served_while_a_long_submission_is_checked(
     monkeypatch.setattr(Submission, "model_validate", validating)
     ticking = asyncio.create_task(turning())
     jobs = [{"data": ISSUANCE}] * 999 + [{"data": ISSUANCE, "options": {"priority": 11}}]
-    status, found = await problem(http, "/queue/vc-issuance/jobs", orjson.dumps(jobs))
+    body = orjson.dumps({"jobs": jobs} if kind == "batches" else jobs)
+    status, found = await problem(http, f"/queue/vc-issuance/{kind}", body)
     ticking.cancel()
-    assert (status, [one["pointer"] for one in found["errors"]]) == (422, ["/999/options/priority"])
+    at = "/jobs" if kind == "batches" else ""
+    assert status == 422
+    assert [one["pointer"] for one in found["errors"]] == [f"{at}/999/options/priority"]
     assert checks.total() == 2_000
     assert max(checks.values()) <= 2 * submit.JOBS_PER_TURN
     assert (await Queue("vc-issuance", redis).counts()).total == 0

@@ -73,11 +73,11 @@ async def test_a_priority_that_does_not_fit(http: ClientSession, body: Any) -> N
 
 
 async def test_limits_are_read_and_replaced(http: ClientSession, queue: Queue) -> None:
-    nothing = {"name": "vc-issuance", "limiter": None, "concurrency": None}
+    nothing = {"name": "vc-issuance", "limiter": None, "concurrency": None, "backlog": None}
     assert (await call(http, "GET", f"{QUEUE}/limits"))["data"] == nothing
     wanted = {"limiter": {"max": 5, "duration": 1_000}, "concurrency": 3}
     answer = await call(http, "PUT", f"{QUEUE}/limits", wanted)
-    assert answer["data"] == {"name": "vc-issuance", **wanted}
+    assert answer["data"] == {"name": "vc-issuance", **wanted, "backlog": None}
     counts = await queue.counts()
     assert (counts.limiter, counts.concurrency) == (Limiter(5, 1_000), 3)
     assert (await call(http, "GET", f"{QUEUE}/limits"))["data"] == answer["data"]
