@@ -68,12 +68,16 @@ def _applied(
         return
     meter.spend(VISIT_STEPS)
     yield validator, schema
-    for target in _targets(validator, schema):
-        meter.spend(VISIT_STEPS)
-        there = validator.evolve(schema=target.contents, _resolver=target.resolver)
-        yield from _applied(there, instance, target.contents, meter)
-    for part in _branches(validator, instance, schema):
-        yield from _applied(validator, instance, part, meter)
+    meter.enter()
+    try:
+        for target in _targets(validator, schema):
+            meter.spend(VISIT_STEPS)
+            there = validator.evolve(schema=target.contents, _resolver=target.resolver)
+            yield from _applied(there, instance, target.contents, meter)
+        for part in _branches(validator, instance, schema):
+            yield from _applied(validator, instance, part, meter)
+    finally:
+        meter.leave()
 
 
 def _targets(validator: Any, schema: Mapping[str, Any]) -> Iterator[Any]:

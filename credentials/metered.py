@@ -23,6 +23,8 @@ _APPLICATORS = {
 }
 """Keywords that make validators and, where they fail, errors of others."""
 _APPLICATOR_STEPS = 3
+MAX_DEPTH = 140
+"""Keywords within each other, those behind references included."""
 _ITERATING = {
     *("items", "additionalItems", "unevaluatedItems", "contains", "propertyNames"),
     *("additionalProperties", "patternProperties", "unevaluatedProperties"),
@@ -44,6 +46,7 @@ class Meter:
     def __init__(self, instance: Any, steps: int, *, lenient: bool = False) -> None:
         self._steps = self.left = steps
         self.lenient = lenient
+        self._depth = 0
         self._weights: dict[int, int] = {}
         self._weigh(instance)
 
@@ -57,6 +60,17 @@ class Meter:
         self.left -= steps
         if self.left < 0:
             raise TooCostly("judging by this schema takes too long")
+
+    def enter(self) -> None:
+        """One level deeper, until `leave`. Raises RecursionError beyond MAX_DEPTH: Python's own
+        limit may be reached inside an extension, which then panics."""
+        if self._depth >= MAX_DEPTH:
+            raise RecursionError(f"keywords lead into each other more than {MAX_DEPTH} times")
+        self._depth += 1
+
+    def leave(self) -> None:
+        """One level up."""
+        self._depth -= 1
 
     def weight(self, instance: Any) -> int:
         """About how many values `instance` holds; long strings count for more."""
@@ -120,7 +134,11 @@ def _paid(name: str, keyword: Callable[..., Any]) -> Callable[..., Iterator[Vali
         meter.spend(_cost(name, value) * (1 + meter.weight(instance) // 64))
         if name in _ITERATING and isinstance(instance, list | dict):
             meter.spend(ITEM_STEPS * len(instance))
-        yield from keyword(validator, value, instance, schema) or ()
+        meter.enter()
+        try:
+            yield from keyword(validator, value, instance, schema) or ()
+        finally:
+            meter.leave()
 
     return paid
 

@@ -1,10 +1,10 @@
 """What judging by a stranger's schema costs: calls are counted, not time."""
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from call_counts import count_calls
 
 from credentials.metered import Meter, TooCostly, faults, is_multiple, metered
 from credentials.schema_validation import validate
@@ -13,34 +13,9 @@ from credentials.verdict import Invalid
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 EARLIER = "https://json-schema.org/draft/2019-09/schema"
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
-CALLS_MAX = 4_000_000
-"""Calls of functions, those of the library included: half a second of a thread at worst."""
 LEVELS = 40
 SMALL = {"x": [0, 1], "o": {"p": 1}, "t": "a"}
 WIDE: dict[str, Any] = {"x": [0] * 100_000, "o": {f"k{n}": 0 for n in range(20_000)}}
-
-
-class TooManyCalls(Exception):
-    """The function was stopped."""
-
-
-def count_calls(function: Callable[[], None], limit: int = CALLS_MAX) -> int:
-    """How many calls `function` makes; TooManyCalls stops it."""
-    count = 0
-
-    def profile(_frame: Any, event: str, _arg: Any) -> None:
-        nonlocal count
-        if event in ("call", "c_call"):
-            count += 1
-            if count > limit:
-                raise TooManyCalls
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 def schema(dialect: str = LATEST, **keywords: Any) -> dict[str, Any]:

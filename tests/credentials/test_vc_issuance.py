@@ -379,6 +379,7 @@ async def test_a_delayed_job_issues_when_it_first_runs(desk: Any, payload: Any) 
 
     delayed = SimpleNamespace(
         id=job.id,
+        ref=job.ref,
         queue=job.queue,
         payload=job.data,
         body=job.body,
