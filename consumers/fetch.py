@@ -13,6 +13,8 @@ from streams.errors import CredstreamError, EncodingError
 from streams.link import Link
 
 UNBLOCK_AGAIN_S = 0.02
+IDLE_WAITS = 2
+"""After more waits in vain, a worker that is one of many shares a connection to wait on."""
 
 
 class Fetcher:
@@ -49,6 +51,8 @@ class Fetcher:
         self._wait_ms = 0
         self._failures = 0
         self._is_asking = False
+        self._idle_waits = 0
+        """Waits in a row after which there was no job."""
 
     @property
     def is_asking(self) -> bool:
@@ -67,6 +71,7 @@ class Fetcher:
         """Fetch until stopped. What a last claim still brings is `start`ed as well: the worker,
         which is stopping, gives it back."""
         unblocker = asyncio.create_task(self._unblock_on_stop())
+        self._claims.shared.workers += 1
         try:
             while not self.stopping.is_set():
                 want = self._free(self._coming)
@@ -81,11 +86,16 @@ class Fetcher:
             await self._digested()
         finally:
             self._is_asking = False
+            self._claims.shared.workers -= 1
             unblocker.cancel()
             await self._drop_link()
 
     async def _step(self, want: int) -> None:
         calls: list[Call] = []
+        if self._is_long_idle:
+            await self._wait_with_others()
+            if self.stopping.is_set():
+                return
         if self._wait_ms:
             self._settler.flush_soon()
         else:
@@ -100,6 +110,7 @@ class Fetcher:
             return
         if not claimed.is_wait_refused and (self._wait_ms or claimed.count):
             self._failures = 0
+        self._idle_waits = 0 if claimed.count else self._idle_waits + 1
         await self._digested()
         if claimed.count >= want:
             # There is more: ask for it first, and see to these while Redis works on that.
@@ -107,7 +118,8 @@ class Fetcher:
             self._coming = claimed.count
             self._digesting = asyncio.create_task(self._digest(claimed, calls, replies))
         else:
-            self._wait_ms = _wait_ms(claimed.next_ms)
+            longest_ms = min(BLOCK_MS, self._claims.spec.lease_ms // 2)
+            self._wait_ms = longest_ms if claimed.next_ms < 0 else min(longest_ms, claimed.next_ms)
             self._take(claimed, calls, replies)
             # First the handlers start; to wait for more is nothing urgent.
             await asyncio.sleep(0)
@@ -129,15 +141,46 @@ class Fetcher:
         self._settler.confirm(calls, replies)
         self._start(claimed)
 
+    @property
+    def _is_long_idle(self) -> bool:
+        is_idle = self._wait_ms > 0 and self._idle_waits > IDLE_WAITS
+        return is_idle and self._claims.shared.are_worthwhile
+
+    async def _wait_with_others(self) -> None:
+        """Give the connection up and wait on a shared one; the claim is then made on the one that
+        is everybody's. With a job the worker is back on a connection of its own."""
+        await self._drop_link()
+        self._settler.flush_soon()
+        self.waiting = True
+        waiting = asyncio.create_task(self._claims.wait_with_others(self._wait_ms))
+        stopping = asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.waiting = False
+            waiting.cancel()
+            stopping.cancel()
+            woken, _ = await asyncio.gather(waiting, stopping, return_exceptions=True)
+        self._wait_ms = 0
+        if woken is True:
+            self.needs_upkeep()
+
+    async def _link_for_claim(self) -> Link:
+        """The worker's own connection; after a shared wait the one that is everybody's."""
+        if self._link is None:
+            if not self._wait_ms and self._idle_waits > IDLE_WAITS:
+                return await self._claims.shared_link()
+            self._link = await self._claims.link()
+        return self._link
+
     async def _claim(self, want: int, calls: list[Call]) -> tuple[Claimed, list[Any]]:
         try:
-            if self._link is None:
-                self._link = await self._claims.link()
+            link = await self._link_for_claim()
             self.waiting = self._wait_ms > 0
             commands = [command for command, _ in calls]
             # Redis may have waited: within that time the claim is taken for younger than it is.
             asked = time.monotonic() + self._wait_ms / 1000
-            answer = await self._claims.claim(self._link, want, self._wait_ms, commands)
+            answer = await self._claims.claim(link, want, self._wait_ms, commands)
         except EncodingError:
             self._settler.sort_out(calls)
             raise
@@ -170,7 +213,3 @@ class Fetcher:
         link, self._link = self._link, None
         if link is not None:
             await self._claims.redis.forget(link)
-
-
-def _wait_ms(next_ms: int) -> int:
-    return BLOCK_MS if next_ms < 0 else min(BLOCK_MS, next_ms)

@@ -23,6 +23,7 @@ from streams.link import Link
 from streams.notes import Notes
 from streams.scripts import SCRIPTS, Argument, Command
 from streams.sealing import FLAG, open_stored, seal_result
+from streams.shared_wait import SharedWaits, shared_waits
 from streams.store import Store, exceptions
 
 __all__ = ["BLOCK_MS", "Claim", "Claimed", "Claims", "Ending", "Renewed", "place", "waited_ms"]
@@ -90,6 +91,19 @@ class Claims(Notes):
             self.redis.tally.buried.update((self.spec.name, reason.decode()) for reason in reasons)
         about = (reply[0].decode(), reply[1], reply[2], self.spec.name, self.token)
         return Claimed(*about, lanes, needs_upkeep=has_buried)
+
+    @property
+    def shared(self) -> SharedWaits:
+        """What this worker may share a wait with."""
+        return shared_waits(self.redis)
+
+    async def shared_link(self) -> Link:
+        """The connection that is everybody's, for a claim that does not wait."""
+        return await self.redis.link(self._key)
+
+    async def wait_with_others(self, limit_ms: int) -> bool:
+        """Wait for something to do on a connection that is shared by many idle workers."""
+        return await self.shared.wait(self._wake, limit_ms / 1000)
 
     async def unblock(self, link: Link) -> None:
         """Make a waiting claim return now. Raises Refused where CLIENT UNBLOCK is not allowed: the
