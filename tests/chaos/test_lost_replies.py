@@ -39,7 +39,7 @@ VERBS = [
     *("open", "add", "claim", "complete", "retry", "fail", "release", "renew", "promote"),
     *("reclaim", "prune", "sweep", "forward", "heartbeat", "leave", "cancel", "revive", "remove"),
     *("control", "note", "lookup", "counts", "page", "clean"),
-    *("advance", "prioritize", "refuse", "tick", "why"),
+    *("advance", "prioritize", "refuse", "tick", "why", "upkeep", "drain"),
 ]
 IN_BULK = ["advance", "cancel", "revive", "remove"]
 """Verbs of one job that are also sent for many in one write."""
@@ -161,6 +161,9 @@ async def live(life: Life) -> tuple[Counter[str], Counter[str], Counter[str]]:
         await until(lambda: _passed_on(life), within_s=DONE, what="callbacks are queued")
     await life.queue.page(State.COMPLETED)
     await life.queue.clean(grace_ms=60_000)
+    await Upkeep(SPEC, life.redis).prune()
+    await life.add(2)
+    assert (await life.queue.drain())[1] is False
     for job_id in ordinary:
         assert await life.queue.get(job_id) is not None
     cancelled["~cb:refused"] += 1
