@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from queue_model import MAX_STALLS, SUSPECTS, Model, ModelJob
 
-from schemas.identity import JobRef, batch_job_ref, callback_id, chosen_ref, publication_id
+from schemas.identity import (
+    JobRef,
+    batch_job_ref,
+    callback_id,
+    chosen_ref,
+    is_automatic,
+    publication_id,
+)
 from schemas.job import JobOptions, KeepFor, State
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue
@@ -116,7 +123,8 @@ class QueueLife(RuleBasedStateMachine):
             options = new.options
             assert options is not None
             known = self.model.jobs.get(new.ref)
-            assert answer.deduplicated == (known is not None)
+            is_new = known is None or is_automatic(new.ref)
+            assert answer.deduplicated == (not is_new)
             if known is not None:
                 assert answer.state == known.state
                 continue
