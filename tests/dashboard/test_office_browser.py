@@ -34,7 +34,7 @@ async def test_faults_stand_beside_the_fields(seen: Watched, redis: Redis) -> No
     await page.get_by_text("Name and options").click()
     await page.get_by_label("jobId").fill("made-here")
     await page.get_by_role("button", name="Add the job").click()
-    await page.wait_for_url("**/dashboard/queue/emails/job/made-here")
+    await page.wait_for_url("**/dashboard/queue/emails/job/%3Amade-here")
     assert (await Queue("emails", redis).get("made-here")) is not None
     # The browser itself says 422 in its console.
     seen.faults = [one for one in seen.faults if "422" not in one]

@@ -5,10 +5,11 @@ written down without what differs from run to run (times, random digits), so tha
 compared.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
@@ -30,6 +31,9 @@ HOOK = "https://hooks.example.com/in"
 CHOSEN = ("invoice-1", "a/b:c", ":x", "0" * 26, "0" * 16 + ":y")
 """Ids that A chooses; some look like other kinds."""
 BATCH = "tuesday"
+LIST = {"listId": "a" * 26 + "-" + "b" * 13, "version": 1}
+EVENTS_S = 20
+"""Events that do not come in this time do not come at all."""
 _VARYING = re.compile(
     r"(?P<callback>~cb:[a-z-]+:\d+-\d+:[0-9a-v]{16})|(?P<id>\b(?!0{26})[0-9a-v]{26}\b)"
     r"|(?P<moment>\b1[0-9]{12}\b)|(?P<iso>\b20\d\d-\d\d-\d\dT[0-9:.]+Z)"
@@ -194,15 +198,21 @@ async def _events(world: World) -> None:
     await world.ask("POST", "/queue/mixed/jobs", job(jobId="the-end"))
     for path in ("/events?queue=mixed&lastEventId=0-0", at("array-1", "/events?lastEventId=0-0")):
         heard: list[Any] = []
-        async with world.a.get(URL(str(world.a._base_url).rstrip("/") + path, encoded=True)) as got:
-            async for line in got.content:
-                if line.startswith(b"data:"):
-                    heard.append(json.loads(line[5:]))
-                    last = heard[-1]["jobs"][-1]
-                    if last == "the-end" or ("array-1" in path and len(heard) == 4):
-                        break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVENTS_S):
+                await _hear(world, path, heard)
         told = [[one["event"], name] for one in heard for name in one["jobs"]]
         world.seen.append(world.normalize([path, sorted(told)]))
+
+
+async def _hear(world: World, path: str, heard: list[Any]) -> None:
+    url = URL(str(world.a._base_url).rstrip("/") + path, encoded=True)
+    async with world.a.get(url) as response:
+        async for line in response.content:
+            if line.startswith(b"data:"):
+                heard.append(json.loads(line[5:]))
+                if heard[-1]["jobs"][-1] == "the-end" or ("array-1" in path and len(heard) == 4):
+                    return
 
 
 STEPS: tuple[Step, ...] = (
@@ -236,7 +246,7 @@ def attacks(target: str) -> list[tuple[str, str, Any, dict[str, str]]]:
     for tail in ("revoke", "suspend"):
         add("POST", f"/credentials/{segment}/{tail}")
     # At the end, so that what B has taken is still B's when A comes.
-    for queue, data in (("mixed", {}), ("webhooks", hook), ("status-lists", {})):
+    for queue, data in (("mixed", {}), ("webhooks", hook), ("status-lists", LIST)):
         one = {"data": {"organizationId": B, **data}, "options": {"jobId": target}}
         add("POST", f"/queue/{queue}/jobs", one)
         add("POST", f"/queue/{queue}/jobs", [{"data": one["data"]}, one])
