@@ -182,3 +182,40 @@ class TestWithAGateway:
         assert "did-operations" in table.output
         rows = json.loads(call("stats", "--json", "--url", up_url).stdout)
         assert {row["name"] for row in rows} >= {"did-operations", "vc-issuance"}
+
+
+class TestQueue:
+    """What is done to whole queues."""
+
+    def test_limits(self, up_url: str) -> None:
+        words = ("queue", "limits", "vc-verification", "--url", up_url)
+        unlimited = {
+            "name": "vc-verification",
+            "limiter": None,
+            "concurrency": None,
+            "backlog": None,
+        }
+        assert json.loads(call(*words).stdout) == unlimited
+        given = json.loads(call(*words, "--backlog", "1000", "--concurrency", "7").stdout)
+        assert (given["backlog"], given["concurrency"]) == (1_000, 7)
+        assert json.loads(call(*words, "--concurrency", "none").stdout)["backlog"] == 1_000
+        assert json.loads(call(*words, "--backlog", "none").stdout) == unlimited
+        wrong = call(*words, "--backlog", "0")
+        assert wrong.exit_code == 2
+        assert "neither a number above 0 nor `none`" in wrong.output
+
+    def test_drain(self, up_url: str) -> None:
+        words = ("--data", TestWithAGateway.DATA, "-o", "delay=600000", "--url", up_url)
+        assert call("submit", "did-operations", *words).exit_code == 0
+        drain = ("queue", "drain", "did-operations", "--url", up_url)
+        assert call(*drain, stdin="n\n").exit_code == 1
+        assert "Removed 0 jobs" in call(*drain, "--yes").output
+        told = call(*drain, "--delayed", "--yes").output
+        assert "of queue did-operations" in told
+        assert "Removed 0 jobs" not in told
+
+    def test_delete(self, up_url: str) -> None:
+        for name, why in [("emails", "part of the product"), ("no-such", "no-such")]:
+            told = call("queue", "delete", name, "--yes", "--url", up_url)
+            assert told.exit_code == 1
+            assert why in told.output
