@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- outbox: the oldest endings from `begin` on that owe a callback, at most `most` and about 1 MiB of
---   them (read one by one, because one has up to 16 MiB); answers word, 1 if there are more, entries
+--   them (read one by one, because one has up to 8 MiB); answers word, 1 if there are more, entries
 -- from: any
 -- to: any
 -- keys: outbox
