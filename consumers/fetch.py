@@ -92,10 +92,8 @@ class Fetcher:
 
     async def _step(self, want: int) -> None:
         calls: list[Call] = []
-        if self._is_long_idle:
-            await self._wait_with_others()
-            if self.stopping.is_set():
-                return
+        if self._is_long_idle and not await self._may_ask_after_wait(want):
+            return
         if self._wait_ms:
             self._settler.flush_soon()
         else:
@@ -145,6 +143,16 @@ class Fetcher:
     def _is_long_idle(self) -> bool:
         is_idle = self._wait_ms > 0 and self._idle_waits > IDLE_WAITS
         return is_idle and self._claims.shared.are_worthwhile
+
+    async def _may_ask_after_wait(self, want: int) -> bool:
+        """Wait with others; whether so many jobs may still be asked for."""
+        self._is_asking = False
+        await self._wait_with_others()
+        self._is_asking = not self.stopping.is_set() and self._free(self._coming) >= want
+        if not self._is_asking:
+            # Another worker has the process to itself; afterwards jobs are asked for at once.
+            self._idle_waits = 0
+        return self._is_asking
 
     async def _wait_with_others(self) -> None:
         """Give the connection up and wait on a shared one; the claim is then made on the one that

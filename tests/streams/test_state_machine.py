@@ -181,9 +181,19 @@ class Life(QueueLife):
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
+    def worker_dies(self, data: st.DataObject) -> None:
+        """Everything that one worker holds has not been renewed for longer than the lease."""
+        worker = data.draw(st.sampled_from(sorted({job.worker for job in self.model.active()})))
+        self._falls_silent([job.id for job in self.model.active() if job.worker == worker])
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
     def reclaim(self, data: st.DataObject) -> None:
         """Some claims have not been renewed for longer than the lease."""
-        silent = data.draw(st.lists(st.sampled_from(sorted(self.held)), unique=True, min_size=1))
+        held = st.sampled_from(sorted(self.held))
+        self._falls_silent(data.draw(st.lists(held, unique=True, min_size=1)))
+
+    def _falls_silent(self, silent: list[str]) -> None:
         for job_id in silent:
             claim, job = self.held[job_id], self.model.jobs[job_id]
             lane = self.queue.store.keys.lane(job.lane)
