@@ -48,7 +48,7 @@ async def _ask(store: Store, detail: str, ids: Sequence[str]) -> list[Any]:
         some = missing[: CALLS_A_WRITE * CALL_IDS]
         parts = [some[at : at + CALL_IDS] for at in range(0, len(some), CALL_IDS)]
         calls = [store.command("outcomes", [ids[n] for n in p], detail=detail) for p in parts]
-        replies = await store.redis.run(store.keys.prefix, *calls)
+        replies = await store.read(*calls)
         for part, reply in zip(parts, replies, strict=True):
             rows |= zip(part, reply[1:], strict=False)  # a call may answer fewer than it was asked
         missing = [n for n in missing if n not in rows]

@@ -61,6 +61,14 @@ class Store:
             await self.redis.unreachable()
             return await self.once(name, rest, **named), True
 
+    async def read(self, *commands: Command) -> list[Any]:
+        """Replies to commands that change nothing, in one write; sent again if they are lost."""
+        try:
+            return await self.redis.run(self.keys.prefix, *commands)
+        except Lost:
+            await self.redis.unreachable()
+            return await self.redis.run(self.keys.prefix, *commands)
+
     async def add(
         self,
         args: Sequence[Argument],
