@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gateway.app import TABLE
 from gateway.errors import KINDS, UNEXPECTED
+from gateway.negotiation import NotAcceptable
 from gateway.settings import GatewaySettings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,7 +25,9 @@ def test_codes() -> None:
         for status, codes in re.findall(r"^\| (\d{3}) \| (.*) \|$", PAGE, re.MULTILINE)
         for code in re.findall(r"`([a-z_]+)`", codes)
     }
-    assert listed == {(kind.status, kind.code) for kind in (*KINDS.values(), UNEXPECTED)}
+    # What any address may answer.
+    everywhere = (*KINDS.values(), UNEXPECTED, NotAcceptable.kind)
+    assert listed == {(kind.status, kind.code) for kind in everywhere}
 
 
 def test_settings() -> None:
