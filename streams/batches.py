@@ -1,6 +1,7 @@
 """Batches: many jobs under one name. The ids of the jobs follow from that of the batch, so what
 became of a batch is looked up in its queue and costs its jobs nothing."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from schemas.identity import JobRef, batch_job_ref
 from streams import keys
 from streams.connection import Redis
+from streams.scan import scan
 from streams.store import change
 
 TTL_MS = 7 * 24 * 3600 * 1000
@@ -79,3 +81,14 @@ async def find_batch(redis: Redis, ref: JobRef) -> BatchRecord | None:
         expires_ms=int(found[b"expires"]),
         stored=b"stored" in found,
     )
+
+
+async def forget_batches(redis: Redis, queue: str) -> None:
+    """Remove the records of all batches of a queue. May be repeated. Raises Unavailable."""
+    async for names in scan(redis, f"{keys.BATCHES}*".encode()):
+        found = await asyncio.gather(
+            *(redis.command("HGET", name, "queue", key=name) for name in names)
+        )
+        for name, one in zip(names, found, strict=True):
+            if one == queue.encode():
+                await redis.command("UNLINK", name, key=name)

@@ -1,6 +1,7 @@
 """Deleting a queue with everything it has."""
 
 from streams import keys
+from streams.batches import forget_batches
 from streams.connection import Redis
 from streams.errors import QueueInUse
 from streams.link import Lost
@@ -29,8 +30,8 @@ async def unlist(redis: Redis, name: str) -> None:
 
 async def delete(queue: Queue, *, force: bool = False, who: bytes = b"") -> None:
     """Delete everything that a queue has but its audit record, in one step; records of idempotency
-    keys and canaries follow in small ones. May be repeated. With `force` the jobs that run are lost
-    to their workers, and workers that live list the queue again.
+    keys, canaries and batches follow in small ones. May be repeated. With `force` the jobs that run
+    are lost to their workers, and workers that live list the queue again.
 
     Raises QueueInUse unless `force`, and Unavailable."""
     redis, prefix = queue.redis, queue.store.keys.prefix
@@ -42,6 +43,7 @@ async def delete(queue: Queue, *, force: bool = False, who: bytes = b"") -> None
         async for names in scan(redis, f"{prefix}{kind}:*".encode()):
             if names:
                 await redis.command("UNLINK", *names, key=prefix)
+    await forget_batches(redis, queue.name)
 
 
 async def _ask(queue: Queue, mode: str, who: bytes = b"") -> int:

@@ -217,9 +217,13 @@ def credential(identifier: str) -> Keys:
     return Keys(f"cs:credential:{digest}", {"credential": ""})
 
 
+BATCHES = "cs:batch:"
+"""How the keys of all batches begin, whatever their queue."""
+
+
 def batch(ref: str) -> Keys:
     """What is known of a batch of jobs as a whole, by its id inside Redis."""
-    return Keys(f"cs:batch:{{{ref}}}", {"batch": ""})
+    return Keys(f"{BATCHES}{{{ref}}}", {"batch": ""})
 
 
 def answer(digest: str) -> Keys:

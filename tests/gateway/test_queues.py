@@ -149,6 +149,30 @@ async def test_a_custom_queue_is_deleted_once(http: ClientSession, redis: Redis)
 
 
 @pytest.mark.usefixtures("hasty")
+async def test_a_batch_of_a_deleted_queue_is_submitted_anew(
+    http: ClientSession, redis: Redis
+) -> None:
+    jobs = [{"data": {}}] * 3
+
+    async def submit(name: str) -> dict[str, Any]:
+        await Queue(name, redis).register()
+        body = {"jobs": jobs, "batchId": f"of-{name}"}
+        async with http.post(f"/queue/{name}/batches", json=body) as response:
+            assert response.status == 202
+            data: dict[str, Any] = (await response.json())["data"]
+        return data
+
+    for name in ("doomed", "spared"):
+        await submit(name)
+    await data_of(http, "/queue/doomed", "DELETE")
+    async with http.get("/batches/of-doomed") as response:
+        assert response.status == 404
+    assert (await data_of(http, "/batches/of-spared"))["counts"]["waiting"] == 3
+    assert not (await submit("doomed"))["deduplicated"]
+    assert (await Queue("doomed", redis).counts()).waiting == 3
+
+
+@pytest.mark.usefixtures("hasty")
 async def test_a_deletion_that_was_cut_off_is_finished(http: ClientSession, redis: Redis) -> None:
     queue = Queue("doomed", redis)
     await queue.add("x", {})  # and is not listed any more
