@@ -77,7 +77,8 @@ async def test_a_revoked_key_ends_its_sessions(address: str, redis: Redis) -> No
     async with signed_in(address, other) as person:
         key_id = access.key_id_of(other)
         revoked = await person.delete(
-            f"/keys/{key_id}", headers={"Authorization": f"Bearer {key}", "Cookie": ""}
+            f"/keys/{key_id}",
+            headers={"Authorization": f"Bearer {key}", "Cookie": "", "Accept": "*/*"},
         )
         assert revoked.status == 200, await revoked.text()
         gone = await person.get("/dashboard", allow_redirects=False)
