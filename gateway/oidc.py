@@ -25,6 +25,7 @@ from gateway.principal import ROLES, Principal, Scope, scopes_of
 from outbound.client import Client, open_client
 from outbound.errors import OutboundError
 from outbound.settings import OutboundSettings
+from schemas.fields import NO_TENANT
 
 logger = logging.getLogger(__name__)
 
@@ -248,6 +249,10 @@ class Bearer:
         organization_id = claims.get(settings.organization_claim)
         if not isinstance(organization_id, str) or not organization_id:
             raise BadToken(f"its {settings.organization_claim} names no organization")
+        if organization_id == NO_TENANT:
+            raise BadToken(
+                f"its {settings.organization_claim} stands for jobs without organization"
+            )
         return Principal(subject, scopes, organization_id)
 
     def _scopes(self, name: str) -> frozenset[Scope]:

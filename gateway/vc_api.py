@@ -27,9 +27,9 @@ from gateway.tenancy import organization_of
 from gateway.tracing import trace_of
 from gateway.vc_results import verification
 from gateway.waiting import READER, WAIT_MAX_S, wait_for_outcome
+from schemas.fields import NO_TENANT
 from schemas.job import JobPriority, JobView, State
 from streams import vault
-from streams.encode import NO_TENANT
 from streams.errors import CredstreamError
 
 CREDENTIALS_MAX = 20

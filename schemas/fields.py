@@ -44,14 +44,22 @@ OrganizationId = Annotated[
 """The tenant a job belongs to: 1..256 characters, no control characters."""
 
 
+NO_TENANT = "default"
+"""What stands for the organization of a job that names none, where one has to be named: in
+callbacks, destinations and sealed jobs. Rights in it would be rights in jobs of the platform."""
+
+
 def _normalized(name: str) -> str:
     if unicodedata.normalize("NFC", name) != name:
         raise ValueError("must be in Unicode normalization form C: names are compared as bytes")
+    if name == NO_TENANT:
+        raise ValueError(f"must not be {NO_TENANT}, which stands for jobs without an organization")
     return name
 
 
 NewOrganizationId = Annotated[OrganizationId, AfterValidator(_normalized)]
-"""The name of an organization that is given rights: two spellings of one text are not two."""
+"""The name of an organization that is given rights: two spellings of one text are not two, and it
+is not the one of jobs without an organization."""
 
 UserId = OrganizationId
 """Who submitted it, with the same bounds."""

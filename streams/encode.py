@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from schemas.fields import WebUrl
+from schemas.fields import NO_TENANT, WebUrl
 from schemas.identity import chosen_ref
 from schemas.spec import CallbackEvents, QueueSpec
 from streams.errors import TooBig
@@ -24,7 +24,6 @@ CALL_BYTES = 1024 * 1024
 
 
 _URL: TypeAdapter[str] = TypeAdapter(WebUrl)
-NO_TENANT = "default"
 
 
 def tenant_of(data: Mapping[str, Any]) -> str:

@@ -84,6 +84,11 @@ def create(
         raise click.UsageError("--name takes 1..128 printable characters, --organization a name.")
     if organization is not None and unicodedata.normalize("NFC", organization) != organization:
         raise click.UsageError("--organization must be in Unicode normalization form C (NFC).")
+    from schemas.fields import NO_TENANT
+
+    if organization == NO_TENANT:
+        told = f"--organization must not be {NO_TENANT}, which stands for jobs without one."
+        raise click.UsageError(told)
 
     async def make(redis: "Redis") -> "tuple[str, KeyRecord]":
         return await _make(redis, name, granted, organization, expires)

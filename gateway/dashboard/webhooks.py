@@ -17,13 +17,12 @@ from gateway.keys import DIRECTORY, REDIS
 from gateway.principal import Scope, principal_of
 from gateway.replay import WEBHOOKS, origin_in
 from gateway.routes import Route
-from schemas.fields import OrganizationId
+from schemas.fields import NO_TENANT, OrganizationId
 from schemas.identity import JobRef
 from schemas.job import Integer, JobView, State, Wire
 from schemas.origins import Origin
 from streams import Queue
 from streams.destinations import Destination
-from streams.encode import NO_TENANT
 from streams.errors import NotFound
 from streams.schedules import chosen
 from streams.search import owner_of

@@ -51,6 +51,14 @@ def deeds(redis_url: str) -> list[dict[str, Any]]:
     return asyncio.run(read())
 
 
+def test_no_key_is_made_for_the_jobs_of_no_organization(redis_url: str) -> None:
+    words = ("--name", "app", "--role", "viewer", "--organization", "default")
+    made = keys(redis_url, "create", *words)
+    assert made.exit_code == 2
+    assert "stands for jobs without one" in made.stderr
+    assert not made.stdout
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_key_that_opens(redis_url: str, role: str) -> None:
     made = keys(redis_url, "create", "--name", "app", "--role", role)

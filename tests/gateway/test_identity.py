@@ -208,3 +208,11 @@ async def test_a_key_is_made_for_one_spelling_of_a_name(http: ClientSession) -> 
     assert "normalization form C" in problem["errors"][0]["detail"]
     status, _ = await ask(http, "POST", "/keys", body | {"organizationId": "Z\u00fcrich"})
     assert status in (200, 201)
+
+
+async def test_no_key_is_made_for_the_jobs_of_no_organization(http: ClientSession) -> None:
+    """It would read callbacks of the platform's jobs, which are stored under this name."""
+    body = {"name": "ci", "scopes": ["read"], "organizationId": "default"}
+    status, problem = await ask(http, "POST", "/keys", body)
+    assert status == 422
+    assert "jobs without an organization" in problem["errors"][0]["detail"]

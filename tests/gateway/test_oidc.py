@@ -184,6 +184,7 @@ def confused() -> str:
         signed({"sub": ""}),
         signed({"sub": 7}),
         signed({"organization_id": ""}),
+        signed({"organization_id": "default"}),
         signed({"organization_id": ["org-1"]}),
         signed(without=("organization_id",)),
         signed()[:-4] + "AAAA",
