@@ -23,7 +23,7 @@ from gateway.remembered import mark_of
 from gateway.routes import IDS_BODY_BYTES, Parameter, Route
 from gateway.selection import SCAN_JOBS, BulkOutcome, Filter, Selection, chosen_by
 from gateway.shapes import envelope
-from schemas.job import Flag, Integer, JobView, Number, State
+from schemas.job import MAX_DELAY_MS, Flag, Integer, JobView, Number, State
 from streams.bulk import Terms, Verb, act
 from streams.search import search
 
@@ -80,7 +80,7 @@ async def redrive(request: web.Request) -> web.Response:
         said = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
         who = recorded(request, listed, "dead_letters.redrive", said, len(chosen.ids))
         terms = Terms(
-            interval_ms=1_000 / wanted.per_second if wanted.per_second else 0,
+            interval_ms=min(1_000 / wanted.per_second, MAX_DELAY_MS) if wanted.per_second else 0,
             most_endings=None if wanted.force else wanted.max_redrives,
         )
         words = await act(

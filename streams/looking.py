@@ -21,11 +21,13 @@ DEEPEST_OFFSET = 10_000
 HOP = 500
 SILENT_MS = 10_000
 """A worker that has not said anything for this long does not count as live."""
+_ENTRY = r"(?!0+-0+\Z)[0-9]{1,15}-[0-9]{1,15}"
+"""No entry is called 0-0, and Redis refuses a range that ends before it."""
 _CURSORS = {
-    State.COMPLETED: re.compile(r"[0-9]{1,15}-[0-9]{1,15}"),
-    State.FAILED: re.compile(r"[0-9]{1,15}-[0-9]{1,15}"),
-    State.WAITING: re.compile(r"(-1|[0-9]|10) [0-9]{1,15}-[0-9]{1,15}"),
-    State.ACTIVE: re.compile(r"(-1|[0-9]|10) [0-9]{1,15}-[0-9]{1,15}"),
+    State.COMPLETED: re.compile(_ENTRY),
+    State.FAILED: re.compile(_ENTRY),
+    State.WAITING: re.compile(rf"(-1|[0-9]|10|11) {_ENTRY}"),
+    State.ACTIVE: re.compile(rf"(-1|[0-9]|10|11) {_ENTRY}"),
     State.DELAYED: re.compile(r"[0-9]{1,15} [!-~]{1,255}"),
 }
 

@@ -1,5 +1,6 @@
 """Dead letters: found, spread over time, and kept from going round for ever."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from schemas.job import State
 from streams import Queue
 
 BASE = "/queue/vc-issuance/dead-letters"
+NO_PLACE = "?before=" + base64.urlsafe_b64encode(b"failed:0-0").decode().rstrip("=")
 TIMED_OUT = b'[{"attempt":1,"reason":"timeout","message":"Issuer took too long","at":5}]'
 REJECTED = b'[{"attempt":1,"reason":"rejected","message":"no","code":"issuer_unknown","at":5}]'
 
@@ -97,9 +99,20 @@ async def test_a_dry_run_counts(http: ClientSession, queue: Queue, dead: list[st
 
 
 @pytest.mark.parametrize(
-    "query", ["?limit=0", "?limit=101", "?since=x", "?colour=red", "?name=a&name=b", "?before=x"]
+    "query",
+    ["?limit=0", "?limit=101", "?since=x", "?colour=red", "?name=a&name=b", "?before=x", NO_PLACE],
 )
 async def test_a_query_that_does_not_fit(http: ClientSession, query: str) -> None:
     async with http.get(BASE + query) as response:
         problem = await response.json(content_type=None)
     assert (response.status, problem["code"]) == (400, "invalid_query")
+
+
+@pytest.mark.parametrize("per_second", [1e-300, 5e-324])
+async def test_they_are_spread_over_years_at_most(
+    http: ClientSession, queue: Queue, dead: list[str], per_second: float
+) -> None:
+    body = {"ids": dead, "perSecond": per_second}
+    assert (await redrive(http, **body))["done"] == 3
+    counts = await queue.counts()
+    assert (counts.waiting, counts.delayed) == (1, 2)

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 from by_hand import Hand
+from filling import fill
 
 from gateway import queues
 from schemas import JobOptions, catalog
 from streams import NewJob, Queue, Redis
+from streams.keys import SUSPECTS, QueueKeys
 
 AT = "/queue/vc-issuance"
 DELAYED = JobOptions.model_validate({"delay": 60_000})
@@ -71,6 +73,18 @@ async def test_pages_have_both_ends_and_eleven_jobs_unless_told_otherwise(
     ]:
         jobs = await data_of(http, AT + "/jobs" + query)
         assert [job["id"] for job in jobs] == expected, query
+
+
+async def test_pages_go_on_behind_jobs_whose_worker_died(http: ClientSession, raw: Any) -> None:
+    ids = fill(raw, QueueKeys("vc-issuance"), 3, lane=SUSPECTS, stalled=1)
+    found, before = list[str](), ""
+    while len(found) < 3:
+        async with http.get(f"{AT}/jobs?end=0{before}") as response:
+            assert response.status == 200, await response.text()
+            answer = await response.json()
+        found += [job["ref"] for job in answer["data"]]
+        before = f"&before={answer['next']}"
+    assert found == [f":{name}" for name in ids]
 
 
 async def test_failed_jobs_are_listed_newest_first(
