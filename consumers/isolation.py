@@ -49,8 +49,9 @@ class SuspectRunner:
     ) -> None:
         self.parent = ""
         """The worker for which this one runs suspects, and nothing else."""
-        self.delegate: Callable[[], Awaitable[bool]] | None = None
-        """Runs suspects in another process until none wait; False: it could not be started."""
+        self.delegate: Callable[[asyncio.Event], Awaitable[bool]] | None = None
+        """Runs suspects in another process until none wait, or that process has lost the lease
+        (the event); False: it could not be started."""
         self._worker = worker
         self._fetcher = fetcher
         self._settler = settler
@@ -58,11 +59,16 @@ class SuspectRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
+        self._superseded = asyncio.Event()
+        """This worker got the lease again while its other process was still there, which therefore
+        hangs or is about to end."""
 
     def begin(self) -> None:
         """Suspects wait, and this worker has the lease to run them."""
         is_busy = self._task is not None and not self._task.done()
-        if not is_busy and time.monotonic() >= self._not_before:
+        if is_busy:
+            self._superseded.set()
+        elif time.monotonic() >= self._not_before:
             self._task = asyncio.create_task(self._have_them_run())
 
     async def cancel(self) -> None:
@@ -121,8 +127,11 @@ class SuspectRunner:
                 self._loop.call_soon_threadsafe(callback)
 
     async def _have_them_run(self) -> None:
-        if self.delegate is not None and await self.delegate():
-            return
+        self._superseded.clear()
+        while self.delegate is not None and await self.delegate(self._superseded):
+            if not self._superseded.is_set():
+                return
+            self._superseded.clear()
         try:
             async with SHARE.alone(self):
                 await self.run()

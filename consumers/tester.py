@@ -32,8 +32,9 @@ class TesterPlan:
     """Called first, to set up the log for example; must be picklable, too."""
 
 
-async def delegate(plan: TesterPlan) -> bool:
-    """Run a child until it ends; False: it could not begin. Cancelled, it stops the child."""
+async def delegate(plan: TesterPlan, superseded: asyncio.Event) -> bool:
+    """Run a child until it ends; False: it could not begin. Cancelled, it stops the child; so it
+    does when the child is `superseded`, but not before its processor is open."""
     spawning = multiprocessing.get_context("spawn")
     mine, theirs = spawning.Pipe(duplex=False)
     process = spawning.Process(target=_serve, args=(plan, theirs))
@@ -41,8 +42,17 @@ async def delegate(plan: TesterPlan) -> bool:
         await asyncio.to_thread(process.start)
         theirs.close()
         logger.info("[%s] process %d runs its suspects", plan.settings.queues, process.pid)
-        await _ended(process)
-        return mine.poll()
+        grace_s = plan.settings.drain_timeout_s + MARGIN_S
+        while not await _ended_unless(superseded, process):
+            if mine.poll():
+                logger.warning(
+                    "[%s] process %d lost the lease to run suspects and is stopped",
+                    *(plan.settings.queues, process.pid),
+                )
+                await _stop(process, grace_s)
+                break
+            superseded.clear()
+        return _has_begun(mine)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         # AttributeError and TypeError: something in the plan cannot be pickled.
         logger.warning("[%s] no process for its suspects: %s", plan.settings.queues, error)
@@ -56,6 +66,26 @@ async def delegate(plan: TesterPlan) -> bool:
         theirs.close()
         if process.pid is not None and process.exitcode is not None:
             process.close()
+
+
+def _has_begun(ready: Connection) -> bool:
+    """Whether a child that has ended had opened its processor before."""
+    try:
+        return bool(ready.poll() and ready.recv())
+    except (EOFError, OSError):
+        return False
+
+
+async def _ended_unless(event: asyncio.Event, process: BaseProcess) -> bool:
+    """Wait until a process has ended or an event is set; whether it has ended."""
+    ended, told = asyncio.create_task(_ended(process)), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+        return ended.done()
+    finally:
+        for task in (ended, told):
+            task.cancel()
+        await asyncio.gather(ended, told, return_exceptions=True)
 
 
 async def _ended(process: BaseProcess) -> None:

@@ -85,6 +85,25 @@ async def test_only_the_poison_job_fails(
     assert_at_rest(raw, SPEC.name)
 
 
+@pytest.mark.timeout(120)
+async def test_a_child_that_hangs_does_not_keep_suspects_from_their_end(
+    redis: Redis, redis_url: str, raw: Any, tmp_path: Path
+) -> None:
+    poison = await add(redis, 10, "stop")
+    with crew(tmp_path, redis_url, SPEC.name, program=PROGRAM) as workers:
+        first = await workers.hire(children=True, concurrency=100)
+        await first.says("poison", 1)
+        first.kill()
+        await workers.hire(children=True, concurrency=100)
+        await ended(redis, 11)
+        counts = await Queue(SPEC, redis).counts()
+        assert (counts.completed, counts.failed) == (10, 1)
+        job = await Queue(SPEC, redis).get(poison)
+        assert job is not None
+        assert (job.state, job.errors[-1].reason) == (State.FAILED, "stalled")
+    assert_at_rest(raw, SPEC.name)
+
+
 async def one_suspect(redis: Redis, workers: Crew, **data: Any) -> Hand:
     """A job whose worker died is run by the child of this worker."""
     await Queue(SPEC, redis).add("work", data)

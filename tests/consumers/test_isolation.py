@@ -7,7 +7,9 @@ from filling import fill
 from gate import SPEC, Gate, add, all_ended
 from processes import until
 
-from consumers import Worker
+from consumers import Worker, tester
+from consumers.run import run_tester
+from consumers.settings import WorkerSettings
 from schemas.spec import QueueSpec
 from streams import Job, Queue, Redis
 from streams.keys import SUSPECTS, QueueKeys
@@ -63,7 +65,7 @@ async def test_a_worker_whose_child_cannot_start_runs_suspects_itself(
 ) -> None:
     tries: list[str] = []
 
-    async def refuse() -> bool:
+    async def refuse(_: asyncio.Event) -> bool:
         tries.append("refused")
         return False
 
@@ -76,3 +78,14 @@ async def test_a_worker_whose_child_cannot_start_runs_suspects_itself(
     async with worker:
         await all_ended(redis, 1)
     assert tries == ["refused", job_id]
+
+
+def fail() -> None:
+    """What a child process that cannot begin does."""
+    raise SystemExit(1)
+
+
+async def test_a_child_that_ends_before_its_processor_is_open_has_not_begun(redis: Redis) -> None:
+    settings = WorkerSettings(queues=SPEC.name)
+    plan = tester.TesterPlan(run_tester, settings, redis.settings, "parent", fail)
+    assert not await tester.delegate(plan, asyncio.Event())

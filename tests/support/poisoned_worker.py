@@ -55,6 +55,8 @@ async def handle(job: Job) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "segfault":
             ctypes.string_at(0)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         case "hold":
             await asyncio.Event().wait()
     await asyncio.sleep(0.01)
