@@ -37,6 +37,7 @@ from gateway.tenancy import deed
 from schemas.job import State
 from schemas.spec import Limiter, catalog
 from streams import deletion
+from streams.errors import QueueInUse
 
 DRAIN_JOBS_MAX = 100_000
 """Jobs one request removes: that takes some seconds."""
@@ -193,11 +194,16 @@ async def delete(request: web.Request) -> web.Response:
             raise
     if not force:
         await deletion.is_deletable(queue)
-    await deletion.unlist(queue.redis, name)
+    about = await deletion.unlist(queue.redis, name)
     directory.forget(name)
     if is_listed:
         await asyncio.sleep(UNLISTED_S)
-    await deletion.delete(queue, force=force, who=deed(request, "queue.delete", name, None))
+    try:
+        await deletion.delete(queue, force=force, who=deed(request, "queue.delete", name, None))
+    except QueueInUse:
+        # A job was claimed meanwhile: nothing is deleted, so the queue is listed as before.
+        await deletion.relist(queue.redis, name, about)
+        raise
     return envelope({"name": name, "deleted": True})
 
 
@@ -210,6 +216,8 @@ def _force_in(request: web.Request) -> bool:
 
 
 _read = partial(Route, "GET", needs=Scope.READ, statuses=(200, 304), headers=(IF_NONE_MATCH,))
+CUSTOM_QUEUE = "/queue/{name:(?!stats$)[^/]+}"
+"""`/queue/stats` is no queue: its `Allow` does not offer to delete it."""
 ROUTES = (
     _read("/queue", handler=names, answer=list[QueueInfo]),
     _read("/queue/stats", handler=stats_of_all, answer=list[Stats]),
@@ -236,7 +244,7 @@ ROUTES = (
     ),
     Route(
         "DELETE",
-        QUEUE,
+        CUSTOM_QUEUE,
         delete,
         Scope.ADMIN,
         platform_only=True,

@@ -19,13 +19,22 @@ async def is_deletable(queue: Queue) -> bool:
     return await _ask(queue, "check") > 0
 
 
-async def unlist(redis: Redis, name: str) -> None:
+async def unlist(redis: Redis, name: str) -> bytes | None:
     """Take a queue out of the catalogue, the index of schedulers and the events of all queues.
-    Its jobs stay. May be repeated. Raises Unavailable."""
+    Its jobs stay. Its entry of the catalogue, for `relist`; None where it had none. May be
+    repeated. Raises Unavailable."""
+    about: bytes | None = await redis.command("HGET", keys.CATALOGUE, name, key=keys.CATALOGUE)
     await redis.command("HDEL", keys.CATALOGUE, name, key=keys.CATALOGUE)
     await UpkeepIndex(redis).forget(name)
     merged = keys.all_events()
     await redis.command("HDEL", merged["cursors"], name, key=merged.prefix)
+    return about
+
+
+async def relist(redis: Redis, name: str, about: bytes | None) -> None:
+    """Put a queue back into the catalogue, unless somebody listed it anew. Raises Unavailable."""
+    if about is not None:
+        await redis.command("HSETNX", keys.CATALOGUE, name, about, key=keys.CATALOGUE)
 
 
 async def delete(queue: Queue, *, force: bool = False, who: bytes = b"") -> None:

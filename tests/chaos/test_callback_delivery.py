@@ -41,7 +41,7 @@ async def life(redis: Redis, client: Client) -> None:
     await Relay(JOBS, redis).pass_on()
     await Upkeep(HOOKS, redis).reclaim()
     hand = Hand(redis, HOOKS)
-    for claim in await hand.take(1):
+    for claim in await hand.take(1) or await hand.isolate():
         context = Context(hand.claims, claim, Delivery(client, destinations(redis)))
         claim.job.validate(Webhook)
         result = await webhooks.handle(claim.job, context)

@@ -234,7 +234,7 @@ def pinned(raw: bytes) -> dict[str, str]:
         ([LINE | {"url": "relative"}], RAW, "/0/url"),
         ([LINE | {"url": V2}], RAW, "is there already"),
         ([LINE, LINE], RAW, "is there already"),
-        ({}, RAW, "valid list"),
+        ({}, RAW, "must be an array"),
         ([pinned(b"[]")], b"[]", "has no @context"),
         ([pinned(b"{}")], b"{}", "has no @context"),
         ([pinned(b'{"@context": NaN}')], b'{"@context": NaN}', "NaN"),

@@ -346,7 +346,7 @@ def test_every_route_that_changes_something_is_looked_after_here() -> None:
     job = "/queue/{name}/job/{id:[^/]+}"
     here = {
         *(f"POST /queue/{{name}}/{verb}" for verb in ("pause", "resume", "clean", "drain")),
-        *("PUT /queue/{name}/limits", "DELETE /queue/{name}"),
+        *("PUT /queue/{name}/limits", "DELETE /queue/{name:(?!stats$)[^/]+}"),
         *(f"POST {job}/{verb}" for verb in ("retry", "promote", "cancel")),
         *(f"PUT {job}/priority", f"DELETE {job}"),
         *(f"POST /queue/{{name}}/jobs/{v}" for v in ("retry", "remove", "cancel", "promote")),

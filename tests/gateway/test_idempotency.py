@@ -202,11 +202,11 @@ async def test_an_array_that_was_cut_off_is_completed(queue: Queue, job: Any) ->
     send_once = queue._send_once
     done: list[int] = []
 
-    async def dying(batch: Any, key: OnceKey, number: int) -> Any:
+    async def dying(batch: Any, key: OnceKey, number: int, following: int) -> Any:
         if number == 1 and not done:
             done.append(number)
             raise ConnectionResetError
-        return await send_once(batch, key, number)
+        return await send_once(batch, key, number, following)
 
     queue._send_once = dying  # type: ignore[method-assign]
     with pytest.raises(ConnectionResetError):

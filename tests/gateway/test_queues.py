@@ -242,3 +242,23 @@ async def test_a_full_queue_refuses_submissions_as_a_whole(
     assert (await queue.counts()).waiting == 2
     put = {"json": {"limiter": None, "concurrency": None, "backlog": None}}
     assert (await data_of(http, AT + "/limits", "PUT", **put))["backlog"] is None
+
+
+async def test_a_queue_that_is_taken_up_during_its_deletion_stays_listed(
+    http: ClientSession, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue("doomed", redis)
+    await queue.register()
+    await queue.add("x", {})
+
+    class Clock:
+        """The pause in which other gateways are to notice."""
+
+        @staticmethod
+        async def sleep(_seconds: float) -> None:
+            await Hand(redis, queue.spec).take_one()
+
+    monkeypatch.setattr(queues, "asyncio", Clock)
+    assert (await refused(http, "/queue/doomed"))[:2] == (409, "queue_in_use")
+    monkeypatch.undo()
+    assert (await data_of(http, "/queue/doomed/stats"))["active"] == 1

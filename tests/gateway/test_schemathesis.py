@@ -58,4 +58,5 @@ async def test_it_finds_nothing(
         )
         out, _ = await process.communicate()
     assert process.returncode == 0, out.decode()[-8_000:]
-    assert (await Queue("fuzz", redis).counts()).total > 0, "nothing was ever submitted"
+    # Its last requests may have deleted the queue.
+    assert redis.tally.added["fuzz"] > 0, "nothing was ever submitted"

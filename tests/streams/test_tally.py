@@ -5,6 +5,7 @@ from by_hand import Hand, clock_passes
 from redis_servers import Server
 
 import streams
+from schemas.job import JobOptions
 from schemas.spec import QueueSpec
 from streams import NewJob, Queue, Redis, bulk
 from streams.errors import Full, Unavailable
@@ -54,8 +55,9 @@ async def test_a_callback_that_cannot_be_queued_is_counted(redis: Redis) -> None
 
 async def test_jobs_added_and_cancelled_are_counted_once(redis: Redis) -> None:
     queue = Queue(SPEC, redis)
-    ids = [added.id for added in await queue.add_many([NewJob("work", {})] * 3)]
-    assert (await queue.add("work", {}, job_id=ids[0])).deduplicated
+    jobs = [NewJob("work", {}, JobOptions(job_id="mine")), *[NewJob("work", {})] * 2]
+    ids = [added.ref for added in await queue.add_many(jobs)]
+    assert (await queue.add("work", {}, job_id="mine")).deduplicated
     key = OnceKey("digest", "fingerprint")
     for _ in range(2):
         await queue.add_once([NewJob("work", {})], key)
