@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -60,6 +60,10 @@ class Queue(Looking, Operations):
         if self.spec.payload is not None:
             self.spec.payload.model_validate(job.data if job.data is not None else {})
 
+    def _check_all(self, jobs: Sequence[NewJob]) -> None:
+        for job in jobs:
+            self.check(job)
+
     async def add_many(self, jobs: Sequence[NewJob], *, checked: bool = False) -> list[Added]:
         """Add jobs in order; each call to Redis (500 jobs, 1 MiB) is atomic.
 
@@ -110,13 +114,13 @@ class Queue(Looking, Operations):
     async def _encode(self, jobs: Sequence[NewJob], *, checked: bool = False) -> Iterable[Batch]:
         """Check all jobs before any of them is sent, so that one that does not fit leaves nothing
         behind. The batches; those of more than one call are encoded while others are under way."""
-        if not checked:
-            await _pausing(map(self.check, jobs))
+        if not checked and self.spec.payload is not None:
+            await _in_turns(self._check_all, jobs)
         if self._schedules is not None:
             jobs = await self._schedules.fill(jobs)
         if len(jobs) <= CALL_JOBS:
             return list(batches(self.spec, jobs, self.redis.cipher))
-        await _pausing(verify(self.spec, jobs))
+        await _in_turns(partial(verify, self.spec), jobs)
         return batches(self.spec, jobs, self.redis.cipher)
 
     def _following(self, count: int) -> int | None:
@@ -152,10 +156,11 @@ class Queue(Looking, Operations):
         return await self.store.register(self.name, orjson.dumps(about))
 
 
-async def _pausing(steps: Iterable[None]) -> None:
-    """Do all steps; other tasks run after every 100."""
-    for number, _ in enumerate(steps, start=1):
-        if number % STEPS_PER_TURN == 0:
+async def _in_turns(verb: Callable[[Sequence[NewJob]], object], jobs: Sequence[NewJob]) -> None:
+    """Do something with all jobs; other tasks run after every 100."""
+    for at in range(0, len(jobs), STEPS_PER_TURN):
+        verb(jobs[at : at + STEPS_PER_TURN])
+        if len(jobs) > STEPS_PER_TURN:
             await asyncio.sleep(0)
 
 
