@@ -86,6 +86,19 @@ class KeyringSettings(BaseSettings):
             raise KeyringError(f"{variable(purpose)}_FILE cannot be read: {error}.") from None
 
 
+class RingSettings(BaseSettings):
+    """Where a development ring lies, as for workers: DATA_DIR and APP_ENV."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    data_dir: Path | None = None
+    app_env: str = "development"
+
+    @property
+    def production(self) -> bool:
+        return self.app_env == "production"
+
+
 class Keyring:
     """Seals and opens secrets of one purpose. It has no repr and is never logged."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import Field, StringConstraints, model_validator
 
+from credentials.keyring import RingSettings
 from gateway import faults
 from gateway.authentication import InsufficientScope
 from gateway.body import read_model
@@ -17,7 +18,6 @@ from gateway.remembered import planned
 from gateway.routes import Parameter, Route
 from gateway.shapes import envelope
 from gateway.tenancy import deed, organization_of
-from gateway.webhook_keys import RingSettings
 from schemas.fields import NO_CONTROLS, NewOrganizationId
 from schemas.job import Integer, Wire
 from streams import access
@@ -114,7 +114,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def _minted() -> str:
-    return access.mint("live" if RingSettings().app_env == "production" else "dev")[0]
+    return access.mint("live" if RingSettings().production else "dev")[0]
 
 
 async def listed(request: web.Request) -> web.Response:

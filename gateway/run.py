@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from credentials.keyring import RingSettings
 from credentials.payload_cipher import configured_cipher
 from gateway.app import create_app
 from gateway.gate import GATE, Gate
@@ -19,7 +20,6 @@ from gateway.security import check_bind
 from gateway.server import listening
 from gateway.settings import GatewaySettings
 from gateway.tracing import Tracing, install
-from gateway.webhook_keys import RingSettings
 from streams import Redis, RedisSettings, access, connect
 from streams.errors import CredstreamError, Unavailable
 
@@ -45,7 +45,7 @@ async def serve(
     signals = Signals(signal.SIGTERM, signal.SIGINT)
     connection = redis if isinstance(redis, Redis) else connect(redis)
     place = RingSettings()
-    connection.cipher = configured_cipher(place.data_dir, production=place.app_env == "production")
+    connection.cipher = configured_cipher(place.data_dir, production=place.production)
     log_request_ids()
     try:
         await check_exposure(settings, connection)

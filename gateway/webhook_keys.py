@@ -5,15 +5,13 @@ have; a gateway that was not given one says so, and everything else of it works.
 """
 
 import logging
-from pathlib import Path
 from typing import Any, Literal
 
 from aiohttp import web
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from credentials.errors import CredentialError
-from credentials.keyring import KeyringError, KeyringSettings, open_keyring
+from credentials.keyring import KeyringError, KeyringSettings, RingSettings, open_keyring
 from credentials.webhook_secrets import (
     Contended,
     SealedSecret,
@@ -43,15 +41,6 @@ from streams.secret_shelf import SecretShelf
 logger = logging.getLogger(__name__)
 
 
-class RingSettings(BaseSettings):
-    """Where a development ring lies, as for workers: DATA_DIR and APP_ENV."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
-
-    data_dir: Path | None = None
-    app_env: str = "development"
-
-
 class Desk:
     """The keys of webhooks as this gateway may see them; the ring is opened when first needed."""
 
@@ -66,10 +55,10 @@ class Desk:
     def open(self) -> WebhookSecrets:
         """Raises KeysUnavailable when this gateway was given no ring."""
         if self._opened is None:
-            production = self._place.app_env == "production"
+            place = self._place
             try:
                 keyring = open_keyring(
-                    self._keks, self._place.data_dir, production=production, purpose="webhook"
+                    self._keks, place.data_dir, production=place.production, purpose="webhook"
                 )
             except KeyringError:
                 raise KeysUnavailable(
