@@ -1,6 +1,7 @@
 """`queue_manager`: queues by name, over one connection made from the environment."""
 
-from streams import Queue, Redis, connect
+from credstream.connecting import connect
+from streams import Queue, Redis
 
 
 class Queues:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from processes import until
 
+import credstream
 import streams
 from consumers import Worker
 from consumers.processor import Reject
 from consumers.relay import Relay
 from credentials.keyring import Keyring
 from credentials.payload_cipher import PayloadCipher
+from credstream.queues import Queues
 from schemas.job import JobOptions, State
 from schemas.spec import QueueSpec
 from streams import Job, NewJob, Queue
@@ -232,3 +234,16 @@ async def test_operators_search_and_redrive_what_is_sealed(sealing: streams.Redi
     job = await queue.get(added.id)
     assert job is not None
     assert job.returnvalue == {"diploma": f"of {MARK}", "much": ""}
+
+
+async def test_every_handle_of_a_python_program_seals(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("CREDSTREAM_DATA_KEKS", f"k1:{'A' * 43}=")
+    queues = Queues()
+    try:
+        assert queues.get_queue("vc-issuance").redis.cipher is not None
+        assert credstream.connect().cipher is not None
+    finally:
+        await queues.close()
